@@ -1,0 +1,89 @@
+//! A panic as an error: caught, with its place and its backtrace.
+
+use crate::error::Place;
+use crate::{Error, Result};
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Once;
+use std::task::Poll;
+
+thread_local! {
+    /// How many guarded polls this thread is in.
+    static GUARDED: Cell<u32> = const { Cell::new(0) };
+    static LAST: RefCell<Option<Facts>> = const { RefCell::new(None) };
+}
+
+struct Facts {
+    place: Option<Place>,
+    backtrace: Backtrace,
+}
+
+/// Runs `future`; a panic in it becomes an error with the panic's message, place and backtrace.
+///
+/// What the future had borrowed may be left half-changed, as after any unwinding; a handler shares nothing with the next
+/// request but what it locks, and a poisoned lock says so.
+///
+/// # Errors
+///
+/// 500 after a panic.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T> {
+    watch();
+    let mut future = pin!(future);
+    std::future::poll_fn(move |cx| {
+        let guard = Guard::enter();
+        let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        drop(guard);
+        match result {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(payload) => Poll::Ready(Err(error_of(&*payload))),
+        }
+    })
+    .await
+}
+
+fn error_of(payload: &(dyn std::any::Any + Send)) -> Error {
+    let message = payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic whose payload is no text".to_owned());
+    let facts = LAST.with_borrow_mut(Option::take);
+    let (place, backtrace) = facts.map_or((None, None), |facts| (facts.place, Some(facts.backtrace)));
+    Error::panic(message, place, backtrace)
+}
+
+struct Guard;
+
+impl Guard {
+    fn enter() -> Self {
+        GUARDED.set(GUARDED.get() + 1);
+        Guard
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        GUARDED.set(GUARDED.get() - 1);
+    }
+}
+
+/// Chains a panic hook, once a process. Inside a guarded poll it notes the facts, which the error then carries to the
+/// log; any other panic goes to the hook that was there.
+fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if GUARDED.try_with(Cell::get).unwrap_or(0) == 0 {
+                return before(info);
+            }
+            let place = info.location().map(Place::of_panic);
+            let facts = Facts { place, backtrace: Backtrace::force_capture() };
+            // A panic while the facts are borrowed must not panic again: the hook would abort the process.
+            let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(facts)));
+        }));
+    });
+}

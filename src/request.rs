@@ -1,0 +1,184 @@
+//! `Request`, and what the server and the outer layers say of one.
+
+use crate::extract::FromRequest;
+use crate::{Body, Result};
+use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
+use http::HeaderValue;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The `http` crate's request with Purlin's [`Body`].
+pub type Request = http::Request<Body>;
+
+/// What Purlin adds to the `http` crate's request.
+pub trait RequestExt {
+    /// Extracts anything that a handler could take as an argument.
+    ///
+    /// # Errors
+    ///
+    /// The extractor's own.
+    fn extract<T: FromRequest>(&mut self) -> impl Future<Output = Result<T>> + Send;
+
+    /// Where the request came from; `None` if it did not come through a server.
+    fn connection(&self) -> Option<&Connection>;
+
+    /// The id given to it by the layer `RequestIds`.
+    fn id(&self) -> Option<&RequestId>;
+
+    /// The path as the client sent it, also below a mount, which sees its own part only.
+    fn original_path(&self) -> &str;
+
+    /// Whether the client reached the site by https: by this server's own TLS, or as a trusted proxy said.
+    fn is_https(&self) -> bool;
+}
+
+impl RequestExt for Request {
+    async fn extract<T: FromRequest>(&mut self) -> Result<T> {
+        T::from_request(self).await
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        self.extensions().get()
+    }
+
+    fn id(&self) -> Option<&RequestId> {
+        self.extensions().get()
+    }
+
+    fn original_path(&self) -> &str {
+        self.extensions().get::<OriginalUri>().map_or_else(|| self.uri().path(), |uri| uri.0.path())
+    }
+
+    fn is_https(&self) -> bool {
+        self.extensions().get::<Https>().is_some() || self.uri().scheme() == Some(&http::uri::Scheme::HTTPS)
+    }
+}
+
+/// The connection a request came by.
+#[derive(Clone, Debug)]
+pub struct Connection(Arc<ConnectionInfo>);
+
+#[derive(Debug)]
+struct ConnectionInfo {
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+}
+
+impl Connection {
+    /// A connection between two internet addresses; `None` for a unix socket.
+    pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+        Self(Arc::new(ConnectionInfo { peer, local }))
+    }
+
+    /// The address of the other end of the socket: of a proxy, where there is one. `None` for a unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
+    }
+
+    /// The other end's IP address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.0.peer.map(|peer| peer.ip().to_canonical())
+    }
+
+    /// The address of this end of the socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.0.local
+    }
+}
+
+/// The id of a request, in the logs, in the answer's `x-request-id` and on error pages.
+///
+/// Held as the header's value, so that it costs one allocation in all.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// An id of 1 to 128 letters, digits, `-`, `_`, `.`, `+`, `/` or `=`; `None` for anything else.
+    pub fn new(id: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+/=".contains(&byte);
+        let good = (1..=128).contains(&id.len()) && id.bytes().all(fits);
+        good.then(|| HeaderValue::from_str(id).ok().map(Self)).flatten()
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        // Made of ASCII only, by `new`.
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id as a header's value.
+    pub fn as_header(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+/// The URI before mounts took their prefixes off; in the extensions below a mount only.
+#[derive(Clone, Debug)]
+pub struct OriginalUri(pub http::Uri);
+
+/// In the extensions of a request which reached the site by https.
+#[derive(Clone, Copy, Debug)]
+pub struct Https;
+
+/// How many bytes of body the layer `BodyLimit` allows; in the extensions below it.
+///
+/// Shared by all clones, so that an inner layer can change what an outer one set.
+#[derive(Clone, Debug)]
+pub struct MaxBody(Arc<AtomicU64>);
+
+impl MaxBody {
+    /// A limit of so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    /// The limit in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit for this request.
+    pub fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A number used once, for the scripts and styles that a page's Content-Security-Policy lets in; in the extensions below
+/// the layer `SecurityHeaders`, and `csp_nonce` in templates.
+///
+/// Made when it is first asked for: a page without inline scripts pays nothing, and its policy names none.
+#[derive(Clone, Debug, Default)]
+pub struct CspNonce(Arc<OnceLock<String>>);
+
+impl CspNonce {
+    /// The nonce: 128 random bits in base64url. `None` where the system has no randomness to give.
+    pub fn value(&self) -> Option<&str> {
+        if self.0.get().is_none() {
+            let mut bytes = [0; 16];
+            getrandom::fill(&mut bytes).ok()?;
+            let text = Base64UrlSafeNoPadding::encode_to_string(bytes).ok()?;
+            // Two at once: both read the first.
+            let _ = self.0.set(text);
+        }
+        self.made()
+    }
+
+    /// The nonce, if anybody asked for it.
+    pub fn made(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}

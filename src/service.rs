@@ -1,0 +1,323 @@
+//! `Service` and `Middleware`: the whole idea of Purlin on one screen.
+
+use crate::site::{About, Outline, Start};
+use crate::{Request, Response, Result};
+use std::pin::Pin;
+
+/// Answers a request. Handlers, routers, mounted sites and whole stacks are services.
+///
+/// It cannot fail: a failure is a response that carries an [`Error`](crate::Error).
+pub trait Service: Send + Sync {
+    /// Answers one request.
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send;
+
+    /// Draws itself into the outline of the site: its layers, routes and mounts. Nothing, by default.
+    fn describe(&self, outline: &mut Outline) {
+        let _ = outline;
+    }
+
+    /// Runs once, before the first request. Nothing, by default.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes it impossible to serve: the site then does not start.
+    fn start(&self, start: &mut Start) -> Result<()> {
+        let _ = start;
+        Ok(())
+    }
+}
+
+/// Stands around a service: sees each request going in and its response coming out.
+///
+/// Only [`handle`](Middleware::handle) must be written; in it, `next.call(req).await` is always a response, also after
+/// a failure below ([`response.error()`](crate::ResponseExt::error) tells). An `Err` returned becomes such a response here.
+///
+/// ```
+/// use purlin::{Middleware, Request, Response, Result, Service};
+///
+/// struct Teapot;
+///
+/// impl Middleware for Teapot {
+///     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+///         let mut response = next.call(req).await;
+///         response.headers_mut().insert("x-teapot", "short and stout".parse()?);
+///         Ok(response)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer",
+    label = "expected a layer here",
+    note = "a layer is a type with `impl Middleware`, an `Option` of one, or an `async fn(Request, Next<'_>) -> Result<Response>`",
+    note = "a tower layer becomes one by `purlin::tower(layer)`, with the feature `tower`"
+)]
+pub trait Middleware: Send + Sync + 'static {
+    /// Handles one request: alone, or by asking `next`, before and after which it does its work.
+    ///
+    /// # Errors
+    ///
+    /// An `Err` becomes, right outside this layer, a response with the error's status and no body, which carries it.
+    fn handle(
+        &self,
+        req: Request,
+        next: &impl Service,
+    ) -> impl Future<Output = Result<Response>> + Send;
+
+    /// Says its options, what it provides for those below, and what it needs from those above. Nothing, by default.
+    fn describe(&self, about: &mut About) {
+        let _ = about;
+    }
+
+    /// Runs once, before the first request; long work is started here. Nothing, by default.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes it impossible to serve: the site then does not start.
+    fn start(&self, start: &mut Start) -> Result<()> {
+        let _ = start;
+        Ok(())
+    }
+}
+
+/// The rest of the stack, seen by an `async fn` used as a layer.
+///
+/// ```
+/// use purlin::{Next, Request, Response, Result, Service, Stack, text};
+///
+/// async fn no_store(req: Request, next: Next<'_>) -> Result<Response> {
+///     let mut response = next.call(req).await;
+///     response.headers_mut().insert("cache-control", "no-store".parse()?);
+///     Ok(response)
+/// }
+///
+/// let app = Stack::new().layer(no_store).app(purlin::handler(|| async { text("hello") }));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Next<'a>(&'a dyn DynService);
+
+impl<'a> Next<'a> {
+    pub(crate) fn new(service: &'a impl Service) -> Self {
+        Self(service)
+    }
+}
+
+impl Service for Next<'_> {
+    async fn call(&self, req: Request) -> Response {
+        self.0.dyn_call(req).await
+    }
+}
+
+/// An `async fn(Request, Next<'_>) -> Result<Response>`; implemented for those and nothing else.
+pub trait LayerFn<'a>: Fn(Request, Next<'a>) -> Self::Future {
+    /// What it returns.
+    type Future: Future<Output = Result<Response>> + Send;
+}
+
+impl<'a, F, Fut> LayerFn<'a> for F
+where
+    F: Fn(Request, Next<'a>) -> Fut,
+    Fut: Future<Output = Result<Response>> + Send,
+{
+    type Future = Fut;
+}
+
+impl<F> Middleware for F
+where
+    F: for<'a> LayerFn<'a> + Send + Sync + 'static,
+{
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        self(req, Next::new(next)).await
+    }
+}
+
+/// The layer, or nothing: `.layer(config.csrf.then(Csrf::new))`.
+impl<M: Middleware> Middleware for Option<M> {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        match self {
+            Some(layer) => layer.handle(req, next).await,
+            None => Ok(next.call(req).await),
+        }
+    }
+
+    fn describe(&self, about: &mut About) {
+        match self {
+            Some(layer) => {
+                about.named::<M>();
+                layer.describe(about);
+            }
+            None => about.absent(),
+        }
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.as_ref().map_or(Ok(()), |layer| layer.start(start))
+    }
+}
+
+/// A layer that several routes share.
+impl<M: Middleware> Middleware for std::sync::Arc<M> {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        (**self).handle(req, next).await
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.named::<M>();
+        (**self).describe(about);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        (**self).start(start)
+    }
+}
+
+/// Any service behind one pointer; cloning it shares the service.
+#[derive(Clone)]
+pub struct BoxService(std::sync::Arc<dyn DynService>);
+
+impl BoxService {
+    /// Boxes a service, once: a `BoxService` in it would be called through two pointers.
+    pub fn new(service: impl Service + 'static) -> Self {
+        Self(std::sync::Arc::new(service))
+    }
+}
+
+impl Service for BoxService {
+    async fn call(&self, req: Request) -> Response {
+        self.0.dyn_call(req).await
+    }
+
+    fn describe(&self, outline: &mut Outline) {
+        self.0.dyn_describe(outline);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.0.dyn_start(start)
+    }
+}
+
+/// Any layer behind one pointer, for stacks whose layers are known at run time only.
+///
+/// A `Vec<BoxMiddleware>` is a layer too: its first element is outermost.
+///
+/// ```
+/// use purlin::layers::{BodyLimit, Deadline};
+/// use purlin::{BoxMiddleware, Stack, handler, text};
+///
+/// let mut layers = vec![BoxMiddleware::new(BodyLimit::new(1024))];
+/// if cfg!(debug_assertions) {
+///     layers.push(BoxMiddleware::new(Deadline::new(std::time::Duration::from_secs(5))));
+/// }
+/// let app = Stack::new().layer(layers).app(handler(|| async { text("hello") }));
+/// ```
+pub struct BoxMiddleware {
+    layer: Box<dyn DynMiddleware>,
+    place: &'static std::panic::Location<'static>,
+}
+
+impl BoxMiddleware {
+    /// Boxes a layer.
+    #[track_caller]
+    pub fn new(layer: impl Middleware) -> Self {
+        Self { layer: Box::new(layer), place: std::panic::Location::caller() }
+    }
+}
+
+impl Middleware for BoxMiddleware {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        self.layer.dyn_handle(req, Next::new(next)).await
+    }
+
+    fn describe(&self, about: &mut About) {
+        self.layer.dyn_describe(about);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.layer.dyn_start(start)
+    }
+}
+
+impl Middleware for Vec<BoxMiddleware> {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        Ok(Rest { layers: self, next: Next::new(next) }.call(req).await)
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.absent();
+        for boxed in self {
+            about.also(boxed.place, |about| boxed.describe(about));
+        }
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.iter().try_for_each(|layer| layer.start(start))
+    }
+}
+
+/// The layers of a `Vec` that are still to come, and what is below them.
+struct Rest<'a> {
+    layers: &'a [BoxMiddleware],
+    next: Next<'a>,
+}
+
+impl Service for Rest<'_> {
+    async fn call(&self, req: Request) -> Response {
+        let Some((first, layers)) = self.layers.split_first() else {
+            return self.next.call(req).await;
+        };
+        let rest = Rest { layers, next: self.next };
+        match first.layer.dyn_handle(req, Next::new(&rest)).await {
+            Ok(response) => response,
+            Err(error) => error.in_layer(first.layer.dyn_name()).into(),
+        }
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// `Service` as a trait object needs it.
+trait DynService: Send + Sync {
+    fn dyn_call<'a>(&'a self, req: Request) -> BoxFuture<'a, Response>;
+    fn dyn_describe(&self, outline: &mut Outline);
+    fn dyn_start(&self, start: &mut Start) -> Result<()>;
+}
+
+impl<S: Service> DynService for S {
+    fn dyn_call<'a>(&'a self, req: Request) -> BoxFuture<'a, Response> {
+        Box::pin(Service::call(self, req))
+    }
+
+    fn dyn_describe(&self, outline: &mut Outline) {
+        Service::describe(self, outline);
+    }
+
+    fn dyn_start(&self, start: &mut Start) -> Result<()> {
+        Service::start(self, start)
+    }
+}
+
+/// `Middleware` as a trait object needs it.
+trait DynMiddleware: Send + Sync {
+    fn dyn_handle<'a>(&'a self, req: Request, next: Next<'a>) -> BoxFuture<'a, Result<Response>>;
+    fn dyn_describe(&self, about: &mut About);
+    fn dyn_start(&self, start: &mut Start) -> Result<()>;
+    fn dyn_name(&self) -> &'static str;
+}
+
+impl<M: Middleware> DynMiddleware for M {
+    fn dyn_handle<'a>(&'a self, req: Request, next: Next<'a>) -> BoxFuture<'a, Result<Response>> {
+        Box::pin(async move { Middleware::handle(self, req, &next).await })
+    }
+
+    fn dyn_describe(&self, about: &mut About) {
+        about.named::<M>();
+        Middleware::describe(self, about);
+    }
+
+    fn dyn_start(&self, start: &mut Start) -> Result<()> {
+        Middleware::start(self, start)
+    }
+
+    fn dyn_name(&self) -> &'static str {
+        crate::site::short_name::<M>()
+    }
+}

@@ -1,0 +1,681 @@
+//! `Site`: what a whole application is made of: its layers, its routes, and whether they fit together.
+
+use crate::{Error, Result, Service};
+use http::Method;
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A layer as the stack prints it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LayerInfo {
+    /// Its type's name without the path: `Compression`.
+    pub name: String,
+    /// The options it runs with, as name and value.
+    pub options: Vec<(&'static str, String)>,
+    /// The line that put it into the stack.
+    pub place: &'static Location<'static>,
+    /// The path of the mount it stands in; empty in the outermost stack.
+    pub mount: String,
+    /// The route it belongs to, for a layer of one route.
+    pub route: Option<String>,
+    provides: Vec<Noun>,
+    needs: Vec<Need>,
+}
+
+/// A route as `routes` prints it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The name that URLs are made by, with those of the mounts it is in: `blog:post`.
+    pub name: Option<String>,
+    /// The whole path, the mounts' included, in matchit's syntax: `/blog/{slug}`.
+    pub path: String,
+    /// The methods with a handler of their own; empty where any method is taken.
+    pub methods: Vec<Method>,
+    /// The handler's type for each of `methods`, or the one for all.
+    pub handlers: Vec<&'static str>,
+    /// The line that added the route.
+    pub place: &'static Location<'static>,
+}
+
+/// A type that one layer provides and another, or a handler, needs.
+#[derive(Clone, Copy, Debug)]
+struct Noun {
+    id: TypeId,
+    name: &'static str,
+}
+
+#[derive(Clone, Debug)]
+struct Need {
+    noun: Noun,
+    optional: bool,
+    hint: &'static str,
+}
+
+impl Noun {
+    fn of<T: 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: short_name::<T>() }
+    }
+}
+
+/// What a layer says of itself.
+#[derive(Debug)]
+pub struct About {
+    layers: Vec<LayerInfo>,
+}
+
+impl About {
+    fn new(place: &'static Location<'static>) -> Self {
+        let info = LayerInfo {
+            name: String::new(),
+            options: Vec::new(),
+            place,
+            mount: String::new(),
+            route: None,
+            provides: Vec::new(),
+            needs: Vec::new(),
+        };
+        Self { layers: vec![info] }
+    }
+
+    fn current(&mut self) -> Option<&mut LayerInfo> {
+        self.layers.last_mut()
+    }
+
+    /// Shows an option's value in the printed stack. A secret has no place here.
+    pub fn option(&mut self, name: &'static str, value: impl fmt::Display) -> &mut Self {
+        if let Some(layer) = self.current() {
+            layer.options.push((name, value.to_string()));
+        }
+        self
+    }
+
+    /// The layer is called this, instead of by its type.
+    pub fn name(&mut self, name: impl Into<String>) -> &mut Self {
+        if let Some(layer) = self.current() {
+            layer.name = name.into();
+        }
+        self
+    }
+
+    /// Layers and handlers below find a `T` in the request.
+    pub fn provides<T: 'static>(&mut self) -> &mut Self {
+        if let Some(layer) = self.current() {
+            layer.provides.push(Noun::of::<T>());
+        }
+        self
+    }
+
+    /// Some layer above must provide a `T`.
+    pub fn needs<T: 'static>(&mut self) -> &mut Self {
+        self.need::<T>(false, "")
+    }
+
+    /// A `T` is used where there is one: a layer that provides it must stand above, if it is there at all.
+    pub fn wants<T: 'static>(&mut self) -> &mut Self {
+        self.need::<T>(true, "")
+    }
+
+    fn need<T: 'static>(&mut self, optional: bool, hint: &'static str) -> &mut Self {
+        if let Some(layer) = self.current() {
+            layer.needs.push(Need { noun: Noun::of::<T>(), optional, hint });
+        }
+        self
+    }
+
+    pub(crate) fn named<T>(&mut self) {
+        self.name(short_name::<T>());
+    }
+
+    /// The layer is not there: `None` in place of a layer.
+    pub(crate) fn absent(&mut self) {
+        self.layers.pop();
+    }
+
+    /// One more layer right below, for a layer that is made of several.
+    pub(crate) fn also(&mut self, place: &'static Location<'static>, describe: impl FnOnce(&mut About)) {
+        let mut about = About::new(place);
+        describe(&mut about);
+        self.layers.append(&mut about.layers);
+    }
+}
+
+/// What a handler's arguments need of the layers above.
+#[derive(Debug, Default)]
+pub struct Needs {
+    needs: Vec<Need>,
+    body: Vec<&'static str>,
+    after_all: Option<&'static str>,
+}
+
+impl Needs {
+    /// Some layer above must provide a `T`; `hint` says which one does, as `add .layer(Sessions::new(…))`.
+    pub fn needs<T: 'static>(&mut self, hint: &'static str) {
+        self.note_argument();
+        self.needs.push(Need { noun: Noun::of::<T>(), optional: false, hint });
+    }
+
+    /// The argument `A` reads the body, which only one can.
+    pub fn body<A: 'static>(&mut self) {
+        self.note_argument();
+        self.body.push(short_name::<A>());
+    }
+
+    /// The argument takes the whole request, so it has to be the last.
+    pub fn whole_request(&mut self) {
+        self.body::<crate::Request>();
+        self.after_all = Some("Request");
+    }
+
+    fn note_argument(&mut self) {
+        if self.after_all.is_some() {
+            self.body.push("an argument after the whole request");
+            self.after_all = None;
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        (self.body.len() > 1)
+            .then(|| format!("reads the request's body twice, by {}: one argument can", self.body.join(" and ")))
+    }
+}
+
+/// The walk through an application which collects its [`Site`].
+#[derive(Debug, Default)]
+pub struct Outline {
+    layers: Vec<LayerInfo>,
+    routes: Vec<RouteInfo>,
+    problems: Vec<String>,
+    // Indices of the layers above the place where the walk is.
+    scope: Vec<usize>,
+    unmet: Vec<Unmet>,
+    prefix: String,
+    namespace: String,
+    route: Option<(String, &'static Location<'static>)>,
+}
+
+#[derive(Debug)]
+struct Unmet {
+    who: String,
+    // The line that stands too high, for a layer.
+    place: Option<&'static Location<'static>>,
+    need: Need,
+}
+
+impl Outline {
+    /// Walks through `service`.
+    ///
+    /// # Errors
+    ///
+    /// See [`App::check`](crate::stack::App::check).
+    pub fn of(service: &impl Service) -> Result<Site> {
+        let mut outline = Self::default();
+        service.describe(&mut outline);
+        outline.finish()
+    }
+
+    /// A layer, and below it what `below` draws.
+    pub fn layer(
+        &mut self,
+        place: &'static Location<'static>,
+        describe: impl FnOnce(&mut About),
+        below: impl FnOnce(&mut Outline),
+    ) {
+        let mut about = About::new(place);
+        describe(&mut about);
+        let depth = self.scope.len();
+        for mut layer in about.layers {
+            layer.mount.clone_from(&self.prefix);
+            layer.route = self.route.as_ref().map(|(route, _)| route.clone());
+            let who = format!("the layer {} ({place})", layer.name);
+            for need in &layer.needs {
+                self.require(&who, Some(place), need);
+            }
+            self.scope.push(self.layers.len());
+            self.layers.push(layer);
+        }
+        below(self);
+        self.scope.truncate(depth);
+    }
+
+    /// A route; its path and name are its own, without those of mounts.
+    pub(crate) fn route(&mut self, mut route: RouteInfo) {
+        route.path = join(&self.prefix, &route.path);
+        route.name = route.name.map(|name| format!("{}{name}", self.namespace));
+        self.routes.push(route);
+    }
+
+    /// What belongs to one method of a route only: its own layers and its handler.
+    pub(crate) fn within_route(
+        &mut self,
+        method: &str,
+        path: &str,
+        place: &'static Location<'static>,
+        draw: impl FnOnce(&mut Outline),
+    ) {
+        let before = self.route.replace((format!("{method} {}", join(&self.prefix, path)), place));
+        draw(self);
+        self.route = before;
+    }
+
+    /// A handler, with what its arguments need of the layers above.
+    pub(crate) fn handler(&mut self, name: &str, needs: &Needs) {
+        let who = match &self.route {
+            Some((route, place)) => format!("the handler of {route} ({place})"),
+            None => format!("the handler {name}"),
+        };
+        for need in &needs.needs {
+            self.require(&who, None, need);
+        }
+        if let Some(problem) = needs.problem() {
+            self.problem(format!("{who} {problem}"));
+        }
+    }
+
+    /// What stands below a path, its names prefixed by `name` and a colon.
+    pub fn mount(&mut self, path: &str, name: Option<&str>, draw: impl FnOnce(&mut Outline)) {
+        let (prefix, namespace) = (self.prefix.len(), self.namespace.len());
+        self.prefix.push_str(path.trim_end_matches('/'));
+        if let Some(name) = name {
+            self.namespace.push_str(name);
+            self.namespace.push(':');
+        }
+        draw(self);
+        self.prefix.truncate(prefix);
+        self.namespace.truncate(namespace);
+    }
+
+    /// Something which makes it impossible to serve: a whole sentence, with the place.
+    pub fn problem(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
+    fn require(&mut self, who: &str, place: Option<&'static Location<'static>>, need: &Need) {
+        let met = self.scope.iter().any(|&layer| self.layers[layer].provides(need.noun));
+        if !met {
+            self.unmet.push(Unmet { who: who.to_owned(), place, need: need.clone() });
+        }
+    }
+
+    fn finish(mut self) -> Result<Site> {
+        for Unmet { who, place, need } in std::mem::take(&mut self.unmet) {
+            let provider = self.layers.iter().find(|layer| layer.provides(need.noun));
+            let noun = need.noun.name;
+            let problem = match (provider, place) {
+                (Some(provider), Some(place)) => format!(
+                    "{who} needs `{noun}`, which {} provides further in: move the line {} above {place}",
+                    provider.name, provider.place,
+                ),
+                (Some(provider), None) => format!(
+                    "{who} needs `{noun}`, which {} ({}) provides, but not above it",
+                    provider.name, provider.place,
+                ),
+                (None, _) if need.optional => continue,
+                (None, _) => {
+                    let hint = if need.hint.is_empty() { String::new() } else { format!(": {}", need.hint) };
+                    format!("{who} needs `{noun}`, which no layer above it provides{hint}")
+                }
+            };
+            self.problems.push(problem);
+        }
+        let mut names: HashMap<&str, &RouteInfo> = HashMap::new();
+        for route in &self.routes {
+            let Some(name) = route.name.as_deref() else {
+                continue;
+            };
+            if let Some(other) = names.insert(name, route) {
+                self.problems.push(format!(
+                    "two routes are named `{name}`: {} ({}) and {} ({})",
+                    other.path, other.place, route.path, route.place
+                ));
+            }
+        }
+        if self.problems.is_empty() {
+            return Ok(Site { layers: self.layers, routes: self.routes });
+        }
+        self.problems.dedup();
+        let mut message = String::from("the site does not fit together");
+        for problem in &self.problems {
+            message.push_str("\n  - ");
+            message.push_str(problem);
+        }
+        Err(Error::internal(message))
+    }
+}
+
+impl LayerInfo {
+    fn provides(&self, noun: Noun) -> bool {
+        self.provides.iter().any(|provided| provided.id == noun.id)
+    }
+}
+
+/// What a whole application is made of; also an extractor, and what the commands `stack` and `routes` print.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    layers: Vec<LayerInfo>,
+    routes: Vec<RouteInfo>,
+}
+
+impl Site {
+    /// The layers, outermost first, in the order a request meets them.
+    pub fn layers(&self) -> &[LayerInfo] {
+        &self.layers
+    }
+
+    /// The routes, mounts included.
+    pub fn routes(&self) -> &[RouteInfo] {
+        &self.routes
+    }
+
+    /// The path of the route of this name, with its parameters put in and percent-encoded.
+    ///
+    /// `namespace` is where the name is looked up first (`"blog:"` inside a mount named `blog`), then from the outermost.
+    ///
+    /// # Errors
+    ///
+    /// No route of this name (the nearest one is named), a parameter missing, unknown, or empty.
+    ///
+    /// ```
+    /// use purlin::{Router, Stack, get, text};
+    ///
+    /// let app = Stack::new().app(Router::new().route("/wiki/{page}", get(async || text("")).name("page")));
+    /// let site = app.check()?;
+    /// assert_eq!(site.url_for("", "page", &[("page", "A b")])?, "/wiki/A%20b");
+    /// # Ok::<(), purlin::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn url_for(&self, namespace: &str, name: &str, params: &[(&str, &str)]) -> Result<String> {
+        let Some(route) = self.find(namespace, name) else {
+            return Err(Error::internal(self.no_such_name(name)));
+        };
+        fill(&route.path, params)
+            .map_err(|problem| Error::internal(format!("the URL of `{name}` ({}): {problem}", route.path)))
+    }
+
+    /// The route of this name, as [`url_for`](Site::url_for) finds it.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<&RouteInfo> {
+        let local = format!("{namespace}{name}");
+        let named = |wanted: &str| self.routes.iter().find(|route| route.name.as_deref() == Some(wanted));
+        named(&local).or_else(|| named(name))
+    }
+
+    /// Says that no route has this name, and which one is nearest.
+    pub fn no_such_name(&self, name: &str) -> String {
+        let names = self.routes.iter().filter_map(|route| route.name.as_deref());
+        match crate::nearest::nearest(name, names) {
+            Some(nearest) => format!("no route is named `{name}`: did you mean `{nearest}`?"),
+            None => format!("no route is named `{name}`"),
+        }
+    }
+
+    /// The stack as a table: each layer, its options and its line.
+    pub fn stack_table(&self) -> String {
+        let mut table = String::new();
+        let width = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
+        let mut section: (&str, Option<&str>) = ("", None);
+        for layer in &self.layers {
+            let here = (layer.mount.as_str(), layer.route.as_deref());
+            if here != section {
+                section = here;
+                match here {
+                    (mount, None) if !mount.is_empty() => table.push_str(&format!("below {mount}\n")),
+                    (_, Some(route)) => table.push_str(&format!("on {route}\n")),
+                    _ => {}
+                }
+            }
+            table.push_str(&format!("  {:width$}  {}", layer.name, layer.place));
+            for (name, value) in &layer.options {
+                table.push_str(&format!("  {name}={value}"));
+            }
+            table.push('\n');
+        }
+        let routes = self.routes.len();
+        table.push_str(&format!("  {routes} route{}\n", if routes == 1 { "" } else { "s" }));
+        table
+    }
+
+    /// The routes as a table: methods, path, name, and the line.
+    pub fn routes_table(&self) -> String {
+        let methods = |route: &RouteInfo| match route.methods.as_slice() {
+            [] => "any".to_owned(),
+            methods => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(" "),
+        };
+        let name = |route: &RouteInfo| route.name.clone().unwrap_or_default();
+        let width = |column: &dyn Fn(&RouteInfo) -> usize| self.routes.iter().map(column).max().unwrap_or(0);
+        let (first, second, third) =
+            (width(&|route| methods(route).len()), width(&|route| route.path.len()), width(&|route| name(route).len()));
+        self.routes
+            .iter()
+            .map(|route| {
+                format!(
+                    "{:first$}  {:second$}  {:third$}  {}\n",
+                    methods(route),
+                    route.path,
+                    name(route),
+                    route.place
+                )
+            })
+            .collect()
+    }
+}
+
+/// What a layer or service may use when the site starts.
+pub struct Start {
+    site: Arc<Site>,
+    namespace: String,
+    tasks: Vec<Task>,
+    stop: watch::Receiver<bool>,
+}
+
+struct Task {
+    name: &'static str,
+    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Start {
+    /// The whole site.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// The prefix of route names where this service stands: `blog:` inside a mount named `blog`.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Starts work that goes on beside the requests: `work` begins when the server does, and is awaited when it drains.
+    ///
+    /// The future gets a [`Stopping`], and should end soon after that says so.
+    pub fn task<F>(&mut self, name: &'static str, work: impl FnOnce(Stopping) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = Box::pin(work(Stopping(self.stop.clone())));
+        self.tasks.push(Task { name, work });
+    }
+
+    pub(crate) fn within(&mut self, name: Option<&str>, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let before = self.namespace.len();
+        if let Some(name) = name {
+            self.namespace.push_str(name);
+            self.namespace.push(':');
+        }
+        let result = start(self);
+        self.namespace.truncate(before);
+        result
+    }
+}
+
+/// Tells background work that the server is draining.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns when the server begins to drain; at once if it has.
+    pub async fn wait(&mut self) {
+        // An error means that the sender is gone, and the site with it.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// The life of a started site: its background work, from the first request until it is drained.
+#[derive(Debug)]
+pub struct Life {
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<(&'static str, tokio::task::JoinHandle<()>)>,
+}
+
+impl Life {
+    /// Checks an application, starts it and its background work. Called by the server and the testing client.
+    ///
+    /// # Errors
+    ///
+    /// What [`App::check`](crate::stack::App::check) finds, or a layer's own reason not to start.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, if some layer has background work.
+    pub fn start(service: &impl Service) -> Result<Self> {
+        let site = Arc::new(Outline::of(service)?);
+        let (stop, stopped) = watch::channel(false);
+        let mut start =
+            Start { site: site.clone(), namespace: String::new(), tasks: Vec::new(), stop: stopped };
+        service.start(&mut start)?;
+        let tasks = start.tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        Ok(Self { site, stop, tasks })
+    }
+
+    /// What was started.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Tells the background work to end and waits for it, at most `limit`; returns the names of what did not end.
+    pub async fn end(self, limit: std::time::Duration) -> Vec<&'static str> {
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut late = Vec::new();
+        for (name, mut task) in self.tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                late.push(name);
+            }
+        }
+        late
+    }
+}
+
+/// The last part of a type's name: `Compression` of `purlin::layers::compression::Compression`.
+pub(crate) fn short_name<T: ?Sized>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let outer = name.split('<').next().unwrap_or(name);
+    let start = outer.rfind("::").map_or(0, |at| at + 2);
+    &name[start..]
+}
+
+fn join(prefix: &str, path: &str) -> String {
+    match (prefix, path) {
+        ("", path) => path.to_owned(),
+        (prefix, "/") => prefix.to_owned(),
+        (prefix, path) => format!("{prefix}{path}"),
+    }
+}
+
+/// Puts parameters into a path in matchit's syntax.
+fn fill(pattern: &str, params: &[(&str, &str)]) -> std::result::Result<String, String> {
+    let mut url = String::with_capacity(pattern.len() + 16);
+    let mut used = 0;
+    let mut rest = pattern;
+    while let Some(at) = rest.find(['{', '}']) {
+        url.push_str(&rest[..at]);
+        let brace = &rest[at..];
+        // A doubled brace is a literal one.
+        if brace.starts_with("{{") || brace.starts_with("}}") {
+            url.push_str(if brace.starts_with('{') { "%7B" } else { "%7D" });
+            rest = &brace[2..];
+            continue;
+        }
+        let end = brace.find('}').ok_or("the pattern has an open brace")?;
+        let (name, whole) = match brace[1..end].strip_prefix('*') {
+            Some(name) => (name, true),
+            None => (&brace[1..end], false),
+        };
+        let value = params.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let value = value.ok_or_else(|| format!("the parameter `{name}` is missing"))?;
+        if value.is_empty() {
+            return Err(format!("the parameter `{name}` is empty, and no path would match it"));
+        }
+        // Clients resolve dot segments, encoded or not (RFC 3986 §5.2.4, WHATWG URL): such a URL would lead elsewhere.
+        if value.split('/').any(|segment| matches!(segment, "." | "..")) {
+            return Err(format!("the parameter `{name}` is {value:?}, a dot segment that clients resolve away"));
+        }
+        used += 1;
+        let keep = if whole { WHOLE_PATH } else { SEGMENT };
+        url.extend(percent_encoding::utf8_percent_encode(value, keep));
+        rest = &brace[end + 1..];
+    }
+    url.push_str(rest);
+    if used < params.len() {
+        let unknown = params.iter().find(|(key, _)| {
+            !pattern.contains(&format!("{{{key}}}")) && !pattern.contains(&format!("{{*{key}}}"))
+        });
+        if let Some((key, _)) = unknown {
+            return Err(format!("it has no parameter `{key}`"));
+        }
+    }
+    if url.is_empty() {
+        url.push('/');
+    }
+    Ok(url)
+}
+
+/// What is kept as it is in one segment: unreserved, sub-delims, `:` and `@` (RFC 3986 §3.3).
+const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-').remove(b'.').remove(b'_').remove(b'~')
+    .remove(b'!').remove(b'$').remove(b'&').remove(b'\'').remove(b'(').remove(b')')
+    .remove(b'*').remove(b'+').remove(b',').remove(b';').remove(b'=')
+    .remove(b':').remove(b'@');
+
+/// The same, with the slashes between segments.
+const WHOLE_PATH: &percent_encoding::AsciiSet = &SEGMENT.remove(b'/');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_filled_with_encoded_parameters() {
+        type Case = (&'static str, &'static [(&'static str, &'static str)], std::result::Result<&'static str, &'static str>);
+        let table: &[Case] = &[
+            ("/", &[], Ok("/")),
+            ("/a/{id}", &[("id", "7")], Ok("/a/7")),
+            ("/a/{id}", &[("id", "x/y z")], Ok("/a/x%2Fy%20z")),
+            ("/a/{id}", &[("id", "ü?#")], Ok("/a/%C3%BC%3F%23")),
+            ("/f/{*rest}", &[("rest", "a/b c")], Ok("/f/a/b%20c")),
+            ("/img-{n}.png", &[("n", "3")], Ok("/img-3.png")),
+            ("/{{x}}", &[], Ok("/%7Bx%7D")),
+            ("/a/{id}", &[("id", "..")], Err("the parameter `id` is \"..\", a dot segment that clients resolve away")),
+            ("/a/{id}", &[], Err("the parameter `id` is missing")),
+            ("/a/{id}", &[("id", "")], Err("the parameter `id` is empty, and no path would match it")),
+            ("/a/{id}", &[("id", "1"), ("page", "2")], Err("it has no parameter `page`")),
+        ];
+        for (pattern, params, expected) in table {
+            let found = fill(pattern, params);
+            assert_eq!(found.as_deref().map_err(String::as_str), *expected, "{pattern} {params:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_name_has_no_path() {
+        assert_eq!(short_name::<Site>(), "Site");
+        assert_eq!(short_name::<&str>(), "&str");
+        assert!(short_name::<Option<Site>>().starts_with("Option<"));
+    }
+}
