@@ -1,0 +1,113 @@
+//! Logs a line for every request, and gives what happens below a span.
+
+use crate::site::About;
+use crate::{Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
+use std::time::Instant;
+use tracing::Instrument;
+
+/// Logs one event for each answer, with the cause of a failure on the same line.
+///
+/// The event has the target `purlin::access` and the fields `method`, `path` (as the client sent it, without the query,
+/// which may hold secrets), `status`, `ms` until the head of the answer, `peer`, `id`, and after a failure `error` (the
+/// cause chain), `place` and `layer`. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
+/// Everything logged below is in the span `request` with `method`, `path` and `id`.
+///
+/// Where nobody listens to the span, it costs one comparison.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog {
+    _private: (),
+}
+
+impl AccessLog {
+    /// There are no options: which events are kept, and how they are written, is the subscriber's affair (`[log]` in the
+    /// configuration).
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Middleware for AccessLog {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        if !tracing::enabled!(target: "purlin::access", tracing::Level::ERROR) {
+            return Ok(next.call(req).await);
+        }
+        let start = Instant::now();
+        let line = Line {
+            method: req.method().clone(),
+            path: req.original_path().to_owned(),
+            id: req.id().cloned(),
+            peer: req.connection().and_then(|connection| connection.ip()),
+        };
+        let span = tracing::info_span!(
+            target: "purlin::access",
+            "request",
+            method = line.method.as_str(),
+            path = line.path,
+            id = line.id.as_ref().map(RequestId::as_str),
+        );
+        let response = if span.is_disabled() {
+            next.call(req).await
+        } else {
+            next.call(req).instrument(span.clone()).await
+        };
+        // Inside the span by its parent, so that the event's own fields need not be repeated by the formatter.
+        line.write(&response, start);
+        Ok(response)
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.wants::<RequestId>();
+    }
+}
+
+struct Line {
+    method: http::Method,
+    path: String,
+    id: Option<RequestId>,
+    peer: Option<std::net::IpAddr>,
+}
+
+impl Line {
+    fn write(&self, response: &Response, start: Instant) {
+        let ms = (start.elapsed().as_micros() as f64) / 1000.0;
+        let status = response.status().as_u16();
+        let (method, path) = (self.method.as_str(), self.path.as_str());
+        let id = self.id.as_ref().map(RequestId::as_str);
+        let peer = self.peer.map(tracing::field::display);
+        let error = response.error();
+        let cause = error.map(|error| tracing::field::display(OneLine(error)));
+        let place = error.and_then(|error| error.place()).map(tracing::field::display);
+        let layer = error.and_then(|error| error.layer());
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "purlin::access", parent: None, tracing::Level::$level,
+                    method, path, status, ms, peer, id, error = cause, place, layer
+                )
+            };
+        }
+        match error {
+            _ if status >= 500 => event!(ERROR),
+            Some(_) if status >= 400 => event!(WARN),
+            _ => event!(INFO),
+        }
+    }
+}
+
+/// The cause chain, with nothing in it that could begin another line of the log.
+struct OneLine<'a>(&'a crate::Error);
+
+impl std::fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_panic() {
+            f.write_str("panicked: ")?;
+        }
+        for (at, cause) in self.0.chain().enumerate() {
+            if at > 0 {
+                f.write_str(": ")?;
+            }
+            write!(f, "{}", cause.escape_debug())?;
+        }
+        Ok(())
+    }
+}

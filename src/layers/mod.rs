@@ -1,0 +1,13 @@
+//! The layers: one file, one struct, one `handle` each. None of them imports another.
+
+mod access_log;
+mod body_limit;
+mod deadline;
+mod request_ids;
+mod security_headers;
+
+pub use access_log::AccessLog;
+pub use body_limit::BodyLimit;
+pub use deadline::Deadline;
+pub use request_ids::RequestIds;
+pub use security_headers::SecurityHeaders;

@@ -1,0 +1,67 @@
+//! Purlin: a full-stack web framework that is nothing but an ordinary chain of layers.
+//!
+//! A site is a [`Stack`]: layers, outermost first, around a [`Router`]. A layer is a type with one method,
+//! [`Middleware::handle`]; everything a full-stack framework does stands in the site's own `src/stack.rs` as one such
+//! line, to be moved, removed or replaced.
+//!
+//! ```
+//! use purlin::layers::{AccessLog, RequestIds};
+//! use purlin::{Path, Router, Stack, get};
+//!
+//! async fn hello(Path(name): Path<String>) -> String {
+//!     format!("Hello, {name}!")
+//! }
+//!
+//! let app = Stack::new()
+//!     .layer(RequestIds::new())
+//!     .layer(AccessLog::new())
+//!     .app(Router::new().route("/hello/{name}", get(hello)));
+//! # app.check().unwrap();
+//! ```
+//!
+//! # The map
+//!
+//! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
+//!   [`body`], [`error`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], and the hard parts of HTTP:
+//!   [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - [`layers`]: one file, one struct, one `handle` each.
+
+pub mod body;
+pub mod error;
+mod panic;
+pub mod request;
+pub mod response;
+pub mod service;
+pub mod site;
+pub mod stack;
+
+pub mod assets;
+pub mod conditional;
+pub mod config;
+pub mod cookie;
+pub mod extract;
+pub mod handler;
+pub mod media_type;
+mod nearest;
+pub mod negotiate;
+pub mod range;
+pub mod router;
+
+pub mod layers;
+
+pub use assets::Assets;
+pub use body::Body;
+pub use error::{Context, Error, Result};
+pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
+pub use handler::{Handler, handler};
+pub use request::{Connection, Request, RequestExt, RequestId};
+pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, text};
+pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};
+pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
+pub use stack::{App, Stack};
+
+pub use bytes::Bytes;
+pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use purlin_embed::embed;
+pub use tracing;

@@ -1,0 +1,650 @@
+//! `Router`: which handler answers a request, by path and method.
+
+use crate::handler::{Handler, HandlerService};
+use crate::request::OriginalUri;
+use crate::site::{Outline, RouteInfo, Site, Start};
+use crate::stack::Layered;
+use crate::{
+    BoxService, Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, ResponseExt, Result, Service,
+};
+use http::header::ALLOW;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Uri};
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+/// Dispatches requests to handlers by path and method.
+///
+/// Paths are written in matchit's syntax: `/posts/{id}`, `/img/{name}.png`, `/files/{*rest}`; a static segment wins over a
+/// parameter. They are compared as the client sent them, percent-encoded; parameters are decoded after that, so a `%2F`
+/// in one does not divide it.
+///
+/// - `HEAD` is answered by the `GET` handler, `OPTIONS` with the methods there are, a method without a handler with 405 and
+///   `Allow` (RFC 9110 §9.3.2, §9.3.7, §15.5.6), unless a route has handlers for these.
+/// - A path that differs from a route by its last slash only is redirected: see [`TrailingSlash`].
+/// - A panic in a handler is caught here and becomes a carried 500.
+/// - Two routes that would match the same request are reported when the site starts, with both lines.
+///
+/// ```
+/// use purlin::{Path, Router, get, text};
+///
+/// async fn hello(Path(name): Path<String>) -> String {
+///     format!("Hello, {name}!")
+/// }
+///
+/// let routes = Router::new()
+///     .route("/", get(async || text("Welcome")).name("home"))
+///     .route("/hello/{name}", get(hello).name("hello"));
+/// ```
+#[derive(Default)]
+pub struct Router {
+    table: matchit::Router<Target>,
+    routes: Vec<Entry>,
+    mounts: Vec<Mount>,
+    fallback: Option<(Endpoint, &'static Location<'static>)>,
+    slash: TrailingSlash,
+    problems: Vec<String>,
+    here: Arc<OnceLock<Here>>,
+}
+
+/// Where a router stands in its site; known once the site has started.
+#[derive(Debug)]
+struct Here {
+    site: Arc<Site>,
+    namespace: String,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Route(usize),
+    Mount(usize),
+}
+
+struct Entry {
+    route: Route,
+    pattern: Arc<str>,
+    place: &'static Location<'static>,
+    allow: HeaderValue,
+}
+
+struct Mount {
+    path: String,
+    name: Option<String>,
+    service: BoxService,
+    place: &'static Location<'static>,
+}
+
+/// What becomes of a path that differs from a route by its last slash only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrailingSlash {
+    /// A permanent redirect (308) to the path as the route has it, the query kept. The default.
+    #[default]
+    Redirect,
+    /// The route answers as if the path were its own.
+    Ignore,
+    /// It is another path: 404.
+    Strict,
+}
+
+impl Router {
+    /// No routes yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route. The same path may be added again with other methods.
+    #[track_caller]
+    pub fn route(mut self, path: &str, route: impl Into<Route>) -> Self {
+        let (route, place) = (route.into(), Location::caller());
+        if !path.starts_with('/') {
+            self.problems.push(format!("the route {path:?} ({place}) must begin with a slash"));
+            return self;
+        }
+        if let Some(at) = self.routes.iter().position(|entry| &*entry.pattern == path) {
+            self.merge_into(at, route, place);
+            return self;
+        }
+        let target = Target::Route(self.routes.len());
+        match self.table.insert(encoded(path), target) {
+            Ok(()) => {
+                let allow = route.allow();
+                self.routes.push(Entry { route, pattern: path.into(), place, allow });
+            }
+            Err(error) => self.conflict(&format!("the route {path}"), place, error),
+        }
+        self
+    }
+
+    /// Two `route` calls with one path are one route with the methods of both.
+    fn merge_into(&mut self, at: usize, route: Route, place: &'static Location<'static>) {
+        let entry = &mut self.routes[at];
+        for (method, endpoint) in route.methods {
+            if entry.route.has(&method) {
+                self.problems.push(format!(
+                    "two handlers for {method} {}: the one at {place} and the one at {}",
+                    entry.pattern, entry.place
+                ));
+            } else {
+                entry.route.methods.push((method, endpoint));
+            }
+        }
+        if let Some(any) = route.any {
+            if entry.route.any.replace(any).is_some() {
+                self.problems.push(format!(
+                    "two handlers for any method of {}: the one at {place} and the one at {}",
+                    entry.pattern, entry.place
+                ));
+            }
+        }
+        match (&entry.route.name, route.name) {
+            (Some(first), Some(second)) if *first != second => self.problems.push(format!(
+                "the path {} is named `{first}` at {} and `{second}` at {place}: a path has one name",
+                entry.pattern, entry.place
+            )),
+            (None, Some(name)) => entry.route.name = Some(name),
+            _ => {}
+        }
+        entry.allow = entry.route.allow();
+    }
+
+    fn conflict(&mut self, what: &str, place: &'static Location<'static>, error: matchit::InsertError) {
+        let problem = match error {
+            matchit::InsertError::Conflict { with } => {
+                let other = self.place_of(&with).map(|place| format!(" ({place})")).unwrap_or_default();
+                format!("{what} ({place}) is in conflict with {with}{other}: a request could match both")
+            }
+            other => format!("{what} ({place}) is not a path that can be matched: {other}"),
+        };
+        self.problems.push(problem);
+    }
+
+    fn place_of(&self, pattern: &str) -> Option<&'static Location<'static>> {
+        let route = self.routes.iter().find(|entry| encoded(&entry.pattern) == pattern).map(|entry| entry.place);
+        route.or_else(|| {
+            let mount = self.mounts.iter().find(|mount| pattern.starts_with(&mount.path));
+            mount.map(|mount| mount.place)
+        })
+    }
+
+    /// Puts a service below a path: another router, a whole stack, a file server.
+    ///
+    /// It sees the rest of the path as its own, from its own root; `RequestExt::original_path` has the whole.
+    #[track_caller]
+    pub fn mount(self, path: &str, service: impl Service + 'static) -> Self {
+        self.mounted(path, None, BoxService::new(service), Location::caller())
+    }
+
+    /// Mounts a service under a name: its route `post` is `blog:post` to the rest of the site. The same service can so be
+    /// mounted twice.
+    #[track_caller]
+    pub fn mount_named(self, name: &str, path: &str, service: impl Service + 'static) -> Self {
+        self.mounted(path, Some(name.to_owned()), BoxService::new(service), Location::caller())
+    }
+
+    fn mounted(
+        mut self,
+        path: &str,
+        name: Option<String>,
+        service: BoxService,
+        place: &'static Location<'static>,
+    ) -> Self {
+        let path = path.trim_end_matches('/').to_owned();
+        let what = format!("the mount {}", if path.is_empty() { "/" } else { &path });
+        if !path.is_empty() && !path.starts_with('/') {
+            self.problems.push(format!("{what} ({place}) must begin with a slash"));
+            return self;
+        }
+        let target = Target::Mount(self.mounts.len());
+        let exact = if path.is_empty() { "/".to_owned() } else { encoded(&path) };
+        let mut patterns = vec![exact];
+        if !path.is_empty() {
+            patterns.push(format!("{}/", encoded(&path)));
+        }
+        patterns.push(format!("{}/{{*{REST}}}", encoded(&path)));
+        for pattern in patterns {
+            if let Err(error) = self.table.insert(pattern, target) {
+                self.conflict(&what, place, error);
+                return self;
+            }
+        }
+        self.mounts.push(Mount { path, name, service, place });
+        self
+    }
+
+    /// Answers what no route does, instead of a carried 404.
+    #[track_caller]
+    pub fn fallback<H: Handler<A>, A: 'static>(mut self, handler: H) -> Self {
+        self.fallback = Some((Endpoint::new(handler), Location::caller()));
+        self
+    }
+
+    /// Adds all routes, mounts and the fallback of another router.
+    #[track_caller]
+    pub fn merge(mut self, other: Router) -> Self {
+        self.problems.extend(other.problems);
+        for entry in other.routes {
+            self = self.placed(entry.place, |router| router.route(&entry.pattern, entry.route));
+        }
+        for mount in other.mounts {
+            self = self.mounted(&mount.path, mount.name, mount.service, mount.place);
+        }
+        match (&self.fallback, other.fallback) {
+            (Some((_, first)), Some((_, second))) => {
+                self.problems.push(format!("two fallbacks are merged: {first} and {second}"));
+            }
+            (None, Some(fallback)) => self.fallback = Some(fallback),
+            _ => {}
+        }
+        self
+    }
+
+    fn placed(self, place: &'static Location<'static>, add: impl FnOnce(Self) -> Self) -> Self {
+        let before = self.routes.len();
+        let mut router = add(self);
+        for entry in router.routes.iter_mut().skip(before) {
+            entry.place = place;
+        }
+        router
+    }
+
+    /// Sets what becomes of a path with one slash too many or too few at its end; [`TrailingSlash::Redirect`] by default.
+    pub fn trailing_slash(mut self, policy: TrailingSlash) -> Self {
+        self.slash = policy;
+        self
+    }
+
+    async fn dispatch(&self, mut req: Request) -> Response {
+        let found = self.find(req.uri().path());
+        let Some(found) = found else {
+            return self.not_found(req).await;
+        };
+        match found {
+            Found::Mount(at, rest, params) => {
+                let mount = &self.mounts[at];
+                add_params(&mut req, params);
+                match below(req.uri(), rest) {
+                    Ok(uri) => {
+                        let whole = std::mem::replace(req.uri_mut(), uri);
+                        if req.extensions().get::<OriginalUri>().is_none() {
+                            req.extensions_mut().insert(OriginalUri(whole));
+                        }
+                        mount.service.call(req).await
+                    }
+                    Err(error) => error.into(),
+                }
+            }
+            Found::Route(at, params) => self.answer(&self.routes[at], req, params).await,
+        }
+    }
+
+    async fn answer(&self, entry: &Entry, mut req: Request, params: Vec<(Arc<str>, String)>) -> Response {
+        let Some(endpoint) = entry.route.endpoint(req.method()) else {
+            if req.method() == Method::OPTIONS {
+                return StatusCode::NO_CONTENT.into_response().with_header(ALLOW, entry.allow.clone());
+            }
+            let allowed = entry.allow.to_str().unwrap_or_default();
+            let message = format!("{} is answered for {allowed}, not for {}", entry.pattern, req.method());
+            return Error::new(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, entry.allow.clone()).into();
+        };
+        add_params(&mut req, params);
+        req.extensions_mut().insert(MatchedRoute { pattern: entry.pattern.clone(), here: self.here.clone() });
+        match crate::panic::caught(endpoint.service.call(req)).await {
+            Ok(response) => response,
+            Err(error) => error.in_route(&entry.pattern).into(),
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<Found> {
+        let matched = self.table.at(path).ok()?;
+        let mut params = Vec::new();
+        let mut rest = "";
+        for (name, value) in matched.params.iter() {
+            if name == REST {
+                rest = value;
+            } else {
+                params.push((Arc::from(name), value.to_owned()));
+            }
+        }
+        Some(match *matched.value {
+            Target::Route(at) => Found::Route(at, params),
+            Target::Mount(at) => Found::Mount(at, rest.len(), params),
+        })
+    }
+
+    async fn not_found(&self, req: Request) -> Response {
+        let path = req.uri().path();
+        let other = match path.strip_suffix('/') {
+            Some(path) => path.to_owned(),
+            None => format!("{path}/"),
+        };
+        if self.slash != TrailingSlash::Strict && !other.is_empty() {
+            if let Some(Found::Route(at, params)) = self.find(&other) {
+                if self.slash == TrailingSlash::Ignore {
+                    return self.answer(&self.routes[at], req, params).await;
+                }
+                return slash_redirect(&req, &other);
+            }
+        }
+        match &self.fallback {
+            Some((endpoint, _)) => match crate::panic::caught(endpoint.service.call(req)).await {
+                Ok(response) => response,
+                Err(error) => error.into(),
+            },
+            None => Error::not_found(format!("no route matches {} {}", req.method(), req.original_path())).into(),
+        }
+    }
+}
+
+/// The parameter that holds what is left of a path below a mount. No site can write a name with a space.
+const REST: &str = "purlin rest";
+
+enum Found {
+    Route(usize, Vec<(Arc<str>, String)>),
+    /// With the length of the rest of the path.
+    Mount(usize, usize, Vec<(Arc<str>, String)>),
+}
+
+fn slash_redirect(req: &Request, path: &str) -> Response {
+    // Below a mount the client's path is longer than ours.
+    let whole = req.original_path();
+    let mounted = whole.strip_suffix(req.uri().path()).unwrap_or_default();
+    // `//evil.example/` would be a redirect to another host (RFC 3986 §4.2): one slash leads.
+    let path = format!("/{}", format!("{mounted}{path}").trim_start_matches(['/', '\\']));
+    let to = match req.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    Redirect::permanent(to).into_response()
+}
+
+/// The URI with the last `rest` bytes of its path only.
+fn below(uri: &Uri, rest: usize) -> Result<Uri> {
+    let path = uri.path();
+    let path = &path[path.len() - rest..];
+    let path_and_query = match uri.query() {
+        Some(query) => format!("/{path}?{query}"),
+        None => format!("/{path}"),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path_and_query)?);
+    Ok(Uri::from_parts(parts)?)
+}
+
+/// A pattern with its literals percent-encoded as browsers send them.
+fn encoded(pattern: &str) -> String {
+    if pattern.is_ascii() && !pattern.contains(' ') {
+        return pattern.to_owned();
+    }
+    const LITERAL: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ');
+    percent_encoding::utf8_percent_encode(pattern, LITERAL).to_string()
+}
+
+impl Service for Router {
+    async fn call(&self, req: Request) -> Response {
+        self.dispatch(req).await
+    }
+
+    fn describe(&self, outline: &mut Outline) {
+        for problem in &self.problems {
+            outline.problem(problem);
+        }
+        for entry in &self.routes {
+            entry.describe(outline);
+        }
+        for mount in &self.mounts {
+            outline.mount(&mount.path, mount.name.as_deref(), |outline| mount.service.describe(outline));
+        }
+        if let Some((endpoint, place)) = &self.fallback {
+            outline.within_route("whatever else is below", "/", place, |outline| endpoint.service.describe(outline));
+        }
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        // Started twice (by a test, say), a router stays where it was first.
+        let _ = self.here.set(Here { site: start.site().clone(), namespace: start.namespace().to_owned() });
+        for mount in &self.mounts {
+            start.within(mount.name.as_deref(), |start| mount.service.start(start))?;
+        }
+        for entry in &self.routes {
+            for (_, endpoint) in entry.route.endpoints() {
+                endpoint.service.start(start)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let paths = self.routes.iter().map(|entry| &*entry.pattern);
+        f.debug_list().entries(paths).entries(self.mounts.iter().map(|mount| &mount.path)).finish()
+    }
+}
+
+/// The handlers of one path by method, with its name and its own layers.
+///
+/// Made by [`get`], [`post`] and the others, and added to by the methods of the same names.
+///
+/// ```
+/// use purlin::layers::BodyLimit;
+/// use purlin::{Route, get, text};
+///
+/// async fn list() -> purlin::Response { text("…") }
+/// async fn upload(body: purlin::Body) -> purlin::Response { text("thanks") }
+///
+/// let route: Route = get(list).post(upload).layer(BodyLimit::new(50 << 20)).name("files");
+/// ```
+#[derive(Default)]
+pub struct Route {
+    methods: Vec<(Method, Endpoint)>,
+    any: Option<Endpoint>,
+    name: Option<String>,
+}
+
+#[derive(Clone)]
+struct Endpoint {
+    service: BoxService,
+    handler: &'static str,
+}
+
+impl Endpoint {
+    fn new<H: Handler<A>, A: 'static>(handler: H) -> Self {
+        Self { service: BoxService::new(HandlerService::new(handler)), handler: std::any::type_name::<H>() }
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident $section:literal;)*) => {
+        $(
+            #[doc = concat!("A route with a handler for `", stringify!($method), "` (RFC 9110 §", $section, ").")]
+            pub fn $name<H: Handler<A>, A: 'static>(handler: H) -> Route {
+                Route::default().$name(handler)
+            }
+        )*
+
+        impl Route {
+            $(
+                #[doc = concat!("Adds a handler for `", stringify!($method), "`.")]
+                #[must_use]
+                pub fn $name<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+                    self.on(Method::$method, handler)
+                }
+            )*
+        }
+    };
+}
+
+methods! {
+    get GET "9.3.1";
+    post POST "9.3.3";
+    put PUT "9.3.4";
+    delete DELETE "9.3.5";
+    head HEAD "9.3.2";
+    options OPTIONS "9.3.7";
+}
+
+/// A route with a handler for `PATCH` (RFC 5789).
+pub fn patch<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().patch(handler)
+}
+
+/// A route whose handler takes every method that has none of its own.
+pub fn any<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().any(handler)
+}
+
+impl Route {
+    /// Adds a handler for `PATCH` (RFC 5789).
+    #[must_use]
+    pub fn patch<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::PATCH, handler)
+    }
+
+    /// Adds a handler for any method, also one of your own. A second one for the same method replaces the first.
+    #[must_use]
+    pub fn on<H: Handler<A>, A: 'static>(mut self, method: Method, handler: H) -> Self {
+        self.methods.retain(|(other, _)| *other != method);
+        self.methods.push((method, Endpoint::new(handler)));
+        self
+    }
+
+    /// Sets the handler for every method that has none of its own.
+    #[must_use]
+    pub fn any<H: Handler<A>, A: 'static>(mut self, handler: H) -> Self {
+        self.any = Some(Endpoint::new(handler));
+        self
+    }
+
+    /// Names the route, for making URLs of it: `url_for` in templates, [`Urls`](crate::Urls) in handlers.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Puts a layer around the handlers that the route has so far; the last one added is outermost.
+    #[must_use]
+    #[track_caller]
+    pub fn layer<M: Middleware>(mut self, layer: M) -> Self {
+        let layer = Arc::new(layer);
+        for endpoint in self.methods.iter_mut().map(|(_, endpoint)| endpoint).chain(&mut self.any) {
+            endpoint.service = BoxService::new(Layered::new(layer.clone(), endpoint.service.clone()));
+        }
+        self
+    }
+
+    fn has(&self, method: &Method) -> bool {
+        self.methods.iter().any(|(other, _)| other == method)
+    }
+
+    fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
+        let of = |method: &Method| self.methods.iter().find(|(other, _)| other == method).map(|(_, endpoint)| endpoint);
+        of(method).or_else(|| if method == Method::HEAD { of(&Method::GET) } else { None }).or(self.any.as_ref())
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (Option<&Method>, &Endpoint)> {
+        let methods = self.methods.iter().map(|(method, endpoint)| (Some(method), endpoint));
+        methods.chain(self.any.as_ref().map(|endpoint| (None, endpoint)))
+    }
+
+    /// The value of `Allow`: `GET, HEAD, OPTIONS`.
+    fn allow(&self) -> HeaderValue {
+        let mut methods: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+            methods.push("HEAD");
+        }
+        if !methods.contains(&"OPTIONS") {
+            methods.push("OPTIONS");
+        }
+        // A method is a token (RFC 9110 §9.1), so every one of them can stand in a header.
+        HeaderValue::try_from(methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
+    }
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut map = f.debug_map();
+        for (method, endpoint) in self.endpoints() {
+            map.entry(&method.map_or("any", Method::as_str), &endpoint.handler);
+        }
+        map.finish()
+    }
+}
+
+impl Entry {
+    fn describe(&self, outline: &mut Outline) {
+        for (method, endpoint) in self.route.endpoints() {
+            let method = method.map_or("any method of", Method::as_str);
+            outline.within_route(method, &self.pattern, self.place, |outline| endpoint.service.describe(outline));
+        }
+        outline.route(RouteInfo {
+            name: self.route.name.clone(),
+            path: self.pattern.to_string(),
+            methods: self.route.methods.iter().map(|(method, _)| method.clone()).collect(),
+            handlers: self.route.endpoints().map(|(_, endpoint)| endpoint.handler).collect(),
+            place: self.place,
+        });
+    }
+}
+
+/// The route that answers a request; in the extensions below the router, and an extractor.
+#[derive(Clone, Debug)]
+pub struct MatchedRoute {
+    pattern: Arc<str>,
+    here: Arc<OnceLock<Here>>,
+}
+
+impl MatchedRoute {
+    /// The path as the route was written, without the prefixes of mounts: `/posts/{id}`.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The whole site, once it has started.
+    pub fn site(&self) -> Option<&Arc<Site>> {
+        self.here.get().map(|here| &here.site)
+    }
+
+    /// The prefix of route names where the router stands: `blog:` inside a mount named `blog`.
+    pub fn namespace(&self) -> &str {
+        self.here.get().map_or("", |here| &here.namespace)
+    }
+}
+
+/// The path's parameters, decoded, in the order of the path; those of mounts first.
+#[derive(Clone, Debug, Default)]
+pub struct Params(Vec<(Arc<str>, String)>);
+
+impl Params {
+    /// The parameter of this name, as it stood in the path: percent-encoded.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Names and values as they stood in the path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn add_params(req: &mut Request, params: Vec<(Arc<str>, String)>) {
+    if params.is_empty() {
+        return;
+    }
+    match req.extensions_mut().get_mut::<Params>() {
+        Some(Params(before)) => before.extend(params),
+        None => {
+            req.extensions_mut().insert(Params(params));
+        }
+    }
+}
