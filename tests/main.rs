@@ -1,0 +1,3 @@
+//! What Purlin promises, through its public API: a file per promise.
+
+mod stack;
