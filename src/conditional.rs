@@ -38,12 +38,7 @@ pub enum Outcome {
 /// assert_eq!(evaluate(&Method::PUT, &headers, Some(&etag), None), Outcome::PreconditionFailed);
 /// # Ok::<(), purlin::conditional::InvalidETag>(())
 /// ```
-pub fn evaluate(
-    method: &Method,
-    headers: &HeaderMap,
-    etag: Option<&ETag>,
-    modified: Option<SystemTime>,
-) -> Outcome {
+pub fn evaluate(method: &Method, headers: &HeaderMap, etag: Option<&ETag>, modified: Option<SystemTime>) -> Outcome {
     // §13.2.1: these neither select nor change a representation.
     if matches!(*method, Method::CONNECT | Method::OPTIONS | Method::TRACE) {
         return Outcome::Proceed;
@@ -62,9 +57,7 @@ pub fn evaluate(
     }
 
     if headers.contains_key(IF_NONE_MATCH) {
-        if lists(headers, IF_NONE_MATCH, |tag| {
-            etag.is_some_and(|etag| etag.opaque() == opaque(tag))
-        }) {
+        if lists(headers, IF_NONE_MATCH, |tag| etag.is_some_and(|etag| etag.opaque() == opaque(tag))) {
             return if reading { Outcome::NotModified } else { Outcome::PreconditionFailed };
         }
     } else if reading
@@ -150,9 +143,7 @@ impl ETag {
     pub fn from_header(value: &HeaderValue) -> Result<Self, InvalidETag> {
         match whole_tag(value.as_bytes()) {
             true => Ok(Self(value.clone())),
-            false => {
-                Err(InvalidETag { found: String::from_utf8_lossy(value.as_bytes()).into_owned() })
-            }
+            false => Err(InvalidETag { found: String::from_utf8_lossy(value.as_bytes()).into_owned() }),
         }
     }
 
@@ -229,11 +220,7 @@ pub struct InvalidETag {
 
 impl fmt::Display for InvalidETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "expected an entity tag, \"…\" or W/\"…\" without quotes and spaces inside, found {:?}",
-            self.found
-        )
+        write!(f, "expected an entity tag, \"…\" or W/\"…\" without quotes and spaces inside, found {:?}", self.found)
     }
 }
 
@@ -348,25 +335,13 @@ mod tests {
 
     #[test]
     fn tags_are_read_to_the_letter() {
-        let good = [
-            "\"\"", "\"a\"", "W/\"\"", "W/\"a\"", "\"a,b\"", "\"a\\\"", "\"!#~\"", "\"é\"",
-            "\"W/\"",
-        ];
+        let good = ["\"\"", "\"a\"", "W/\"\"", "W/\"a\"", "\"a,b\"", "\"a\\\"", "\"!#~\"", "\"é\"", "\"W/\""];
         for text in good {
             assert_eq!(text.parse::<ETag>().unwrap().to_string(), text);
         }
-        let bad = [
-            "", "a", "\"", "\"a", "a\"", "w/\"a\"", "W\"a\"", "W/ \"a\"", "W/", "W/a", "\"a b\"",
-            "\"a\"b\"", "*",
-        ];
-        for text in bad.into_iter().chain([
-            "\"a\" ",
-            " \"a\"",
-            "\"a\", \"b\"",
-            "\"\u{7f}\"",
-            "\"\t\"",
-            "\"\n\"",
-        ]) {
+        let bad =
+            ["", "a", "\"", "\"a", "a\"", "w/\"a\"", "W\"a\"", "W/ \"a\"", "W/", "W/a", "\"a b\"", "\"a\"b\"", "*"];
+        for text in bad.into_iter().chain(["\"a\" ", " \"a\"", "\"a\", \"b\"", "\"\u{7f}\"", "\"\t\"", "\"\n\""]) {
             assert!(text.parse::<ETag>().is_err(), "{text:?}");
         }
         assert!(ETag::strong("a\"").is_err());
@@ -376,10 +351,7 @@ mod tests {
             "expected an entity tag, \"…\" or W/\"…\" without quotes and spaces inside, found \"\\\"a b\\\"\""
         );
         assert!(ETag::from_header(&HeaderValue::from_bytes(b"\"\xff\"").unwrap()).is_ok());
-        assert_eq!(
-            headers(&[("etag", "\"a\"")]).get(ETAG),
-            Some(&ETag::strong("a").unwrap().to_header_value())
-        );
+        assert_eq!(headers(&[("etag", "\"a\"")]).get(ETAG), Some(&ETag::strong("a").unwrap().to_header_value()));
     }
 
     /// The table of RFC 9110 §8.8.3.2.
@@ -400,8 +372,7 @@ mod tests {
 
     #[test]
     fn preconditions_go_in_the_order_of_the_rfc() {
-        let (im, inm, ims, ius) =
-            ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since");
+        let (im, inm, ims, ius) = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since");
         // The request's headers; then the outcomes of GET and of PUT for "v" modified at DATE.
         type Row<'a> = (&'a [(&'static str, &'a str)], Outcome, Outcome);
         let table: &[Row<'_>] = &[
@@ -489,11 +460,7 @@ mod tests {
             ("if-unmodified-since", BEFORE, None, Proceed),
         ];
         for (name, value, etag, expected) in table {
-            assert_eq!(
-                evaluate(&Method::GET, &headers(&[(name, value)]), *etag, None),
-                *expected,
-                "{name}: {value}"
-            );
+            assert_eq!(evaluate(&Method::GET, &headers(&[(name, value)]), *etag, None), *expected, "{name}: {value}");
         }
     }
 
@@ -518,11 +485,7 @@ mod tests {
         for (lines, expected) in table {
             let lines: Vec<_> = lines.iter().map(|line| ("if-range", *line)).collect();
             let etag = ETag::strong("v").unwrap();
-            assert_eq!(
-                if_range(&headers(&lines), Some(&etag), Some(modified())),
-                *expected,
-                "{lines:?}"
-            );
+            assert_eq!(if_range(&headers(&lines), Some(&etag), Some(modified())), *expected, "{lines:?}");
         }
         let weak = ETag::weak("v").unwrap();
         assert!(!if_range(&headers(&[("if-range", "W/\"v\"")]), Some(&weak), None));
@@ -556,8 +519,7 @@ mod tests {
         let alphabet = b"\"\"\"vxW/*, \t\xff";
         let etag = ETag::strong("v").unwrap();
         for _ in 0..50_000 {
-            let line: Vec<u8> =
-                (0..random() % 12).map(|_| alphabet[random() % alphabet.len()]).collect();
+            let line: Vec<u8> = (0..random() % 12).map(|_| alphabet[random() % alphabet.len()]).collect();
             let value = HeaderValue::from_bytes(&line).unwrap();
             for tag in tags(&line) {
                 assert!(whole_tag(tag), "{value:?}");
@@ -567,17 +529,10 @@ mod tests {
                 assert!(read.clone().weaken().is_weak() && read.clone().weaken().weak_eq(&read));
             }
             // Nothing that If-Match accepts fails to match If-None-Match.
-            let outcome = |name| {
-                evaluate(
-                    &Method::PUT,
-                    &HeaderMap::from_iter([(name, value.clone())]),
-                    Some(&etag),
-                    None,
-                )
-            };
+            let outcome =
+                |name| evaluate(&Method::PUT, &HeaderMap::from_iter([(name, value.clone())]), Some(&etag), None);
             assert!(
-                outcome(IF_MATCH) == PreconditionFailed
-                    || outcome(IF_NONE_MATCH) == PreconditionFailed,
+                outcome(IF_MATCH) == PreconditionFailed || outcome(IF_NONE_MATCH) == PreconditionFailed,
                 "{value:?}"
             );
         }

@@ -24,11 +24,7 @@ use std::time::{Duration, SystemTime};
 /// ```
 pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     // HTTP/2 may spread the cookies over several header lines (RFC 9113 §8.2.3).
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b';'))
-        .filter_map(pair)
+    headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';')).filter_map(pair)
 }
 
 /// The value of the cookie called `name`; names are case-sensitive.
@@ -150,8 +146,7 @@ impl Cookie {
     /// Part of a second counts as one, so that a short life is not taken for a removal. Browsers keep no cookie
     /// longer than 400 days (RFC 6265bis §5.5).
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age =
-            Some(max_age.as_secs().saturating_add(u64::from(max_age.subsec_nanos() > 0)));
+        self.max_age = Some(max_age.as_secs().saturating_add(u64::from(max_age.subsec_nanos() > 0)));
         self
     }
 
@@ -214,8 +209,8 @@ impl Cookie {
         self.write(&mut length).expect("counting does not fail");
         let mut text = String::with_capacity(length.0);
         self.write(&mut text).expect("a String takes everything");
-        let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))
-            .expect("`check` let through nothing but 0x20 to 0x7E");
+        let mut value =
+            HeaderValue::from_maybe_shared(Bytes::from(text)).expect("`check` let through nothing but 0x20 to 0x7E");
         value.set_sensitive(true);
         Ok(value)
     }
@@ -239,10 +234,7 @@ impl Cookie {
         // Browsers drop an attribute of more than 1024 bytes (§5.6), and use the request's own directory
         // for a path that does not begin with a slash (§5.6.4): both would be another cookie than the one meant.
         let path = self.path.as_bytes();
-        if path.len() > 1024
-            || path.first() != Some(&b'/')
-            || !path.iter().all(|&b| is_attribute_octet(b))
-        {
+        if path.len() > 1024 || path.first() != Some(&b'/') || !path.iter().all(|&b| is_attribute_octet(b)) {
             return Err(CookieError::Path { name: name(), path: self.path.to_string() });
         }
         if let Some(domain) = &self.domain
@@ -266,13 +258,9 @@ impl Cookie {
     /// a server which does the same with names is not deceived (RFC 6265bis §5.4).
     fn broken_promise(&self) -> Option<(&'static str, &'static str)> {
         // The two with `Http-` come from draft-ietf-httpbis-layered-cookies; Chrome and Firefox have them since 2025.
-        let prefix =
-            ["__Host-Http-", "__Host-", "__Http-", "__Secure-"].into_iter().find(|prefix| {
-                self.name
-                    .as_bytes()
-                    .get(..prefix.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-            })?;
+        let prefix = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"].into_iter().find(|prefix| {
+            self.name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })?;
         let host = prefix.starts_with("__Host-");
         let http = prefix.ends_with("Http-");
         let needs = if !self.secure {
@@ -355,10 +343,7 @@ impl fmt::Display for CookieError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name { name } => {
-                write!(
-                    f,
-                    "cookie name {name:?}: expected letters, digits and !#$%&'*+-.^_`|~, at least one"
-                )
+                write!(f, "cookie name {name:?}: expected letters, digits and !#$%&'*+-.^_`|~, at least one")
             }
             Self::Value { name, byte } => write!(
                 f,
@@ -372,10 +357,7 @@ impl fmt::Display for CookieError {
                 )
             }
             Self::Domain { name, domain } => {
-                write!(
-                    f,
-                    "domain of cookie {name:?}: expected a host name in ASCII, found {domain:?}"
-                )
+                write!(f, "domain of cookie {name:?}: expected a host name in ASCII, found {domain:?}")
             }
             Self::TooLong { name, bytes } => write!(
                 f,
@@ -430,8 +412,7 @@ fn is_domain(domain: &str) -> bool {
     let domain = domain.strip_prefix('.').unwrap_or(domain);
     domain.len() <= 253
         && domain.split('.').all(|label| {
-            !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
 }
 
@@ -486,10 +467,7 @@ mod tests {
             // RFC 2965 is history: its attributes are ordinary cookies.
             (&[b"$Version=1; a=1; $Path=/"], &[("$Version", "1"), ("a", "1"), ("$Path", "/")]),
             // What other programs on the domain set, outside the grammar and still sent by browsers.
-            (
-                &[b"user[id]=1; a b={\"x\":1, \"y\":2}"],
-                &[("user[id]", "1"), ("a b", "{\"x\":1, \"y\":2}")],
-            ),
+            (&[b"user[id]=1; a b={\"x\":1, \"y\":2}"], &[("user[id]", "1"), ("a b", "{\"x\":1, \"y\":2}")]),
             // U+2000 before the name is part of the name.
             (&[b"\xe2\x80\x80__Host-id=1"], &[("\u{2000}__Host-id", "1")]),
         ];
@@ -516,25 +494,11 @@ mod tests {
             (plain(), "a=1; Path=/; HttpOnly; SameSite=Lax"),
             (plain().http_only(false), "a=1; Path=/; SameSite=Lax"),
             (Cookie::new("a", "\"b=c/+:\""), "a=\"b=c/+:\"; Path=/; HttpOnly; SameSite=Lax"),
+            (plain().same_site(SameSite::Strict).path("/x y"), "a=1; Path=/x y; HttpOnly; SameSite=Strict"),
+            (plain().max_age(Duration::from_millis(1)), "a=1; Path=/; Max-Age=1; HttpOnly; SameSite=Lax"),
+            (plain().max_age(Duration::MAX), "a=1; Path=/; Max-Age=18446744073709551615; HttpOnly; SameSite=Lax"),
             (
-                plain().same_site(SameSite::Strict).path("/x y"),
-                "a=1; Path=/x y; HttpOnly; SameSite=Strict",
-            ),
-            (
-                plain().max_age(Duration::from_millis(1)),
-                "a=1; Path=/; Max-Age=1; HttpOnly; SameSite=Lax",
-            ),
-            (
-                plain().max_age(Duration::MAX),
-                "a=1; Path=/; Max-Age=18446744073709551615; HttpOnly; SameSite=Lax",
-            ),
-            (
-                plain()
-                    .domain("example.com")
-                    .expires(time)
-                    .secure(true)
-                    .same_site(SameSite::None)
-                    .partitioned(true),
+                plain().domain("example.com").expires(time).secure(true).same_site(SameSite::None).partitioned(true),
                 "a=1; Path=/; Domain=example.com; Expires=Wed, 21 Oct 2015 07:28:00 GMT; HttpOnly; Secure; \
                  SameSite=None; Partitioned",
             ),
@@ -579,18 +543,11 @@ mod tests {
             let error = Cookie::new("a", "1").path(path.to_owned()).to_header_value().unwrap_err();
             assert_eq!(error, CookieError::Path { name: "a".to_owned(), path: path.to_owned() });
         }
-        for domain in
-            ["", ".", "a..b", "a.", "..a", "a;b", "a b", "a\n", "bücher.example", "a:80", "/"]
-        {
+        for domain in ["", ".", "a..b", "a.", "..a", "a;b", "a b", "a\n", "bücher.example", "a:80", "/"] {
             let error = Cookie::new("a", "1").domain(domain).to_header_value().unwrap_err();
-            assert_eq!(
-                error,
-                CookieError::Domain { name: "a".to_owned(), domain: domain.to_owned() }
-            );
+            assert_eq!(error, CookieError::Domain { name: "a".to_owned(), domain: domain.to_owned() });
         }
-        for domain in
-            ["localhost", ".example.com", "xn--bcher-kva.example", "_x.example", "127.0.0.1"]
-        {
+        for domain in ["localhost", ".example.com", "xn--bcher-kva.example", "_x.example", "127.0.0.1"] {
             assert!(Cookie::new("a", "1").domain(domain).to_header_value().is_ok(), "{domain}");
         }
     }
@@ -624,8 +581,7 @@ mod tests {
         ];
         for (cookie, broken) in table {
             let name = cookie.name().to_owned();
-            let expected =
-                broken.map(|(prefix, needs)| CookieError::Prefix { name, prefix, needs });
+            let expected = broken.map(|(prefix, needs)| CookieError::Prefix { name, prefix, needs });
             assert_eq!(cookie.to_header_value().err(), expected, "{cookie:?}");
         }
     }
@@ -638,10 +594,7 @@ mod tests {
             error(cookie().same_site(SameSite::None)),
             "cookie \"a\": browsers refuse SameSite=None without Secure"
         );
-        assert_eq!(
-            error(cookie().partitioned(true)),
-            "cookie \"a\": browsers refuse Partitioned without Secure"
-        );
+        assert_eq!(error(cookie().partitioned(true)), "cookie \"a\": browsers refuse Partitioned without Secure");
     }
 
     #[test]
@@ -681,10 +634,7 @@ mod tests {
             let line = text(12).into_bytes();
             if let Ok(line) = HeaderValue::from_bytes(&line) {
                 let headers = HeaderMap::from_iter([(COOKIE, line)]);
-                assert!(
-                    cookies(&headers)
-                        .all(|(name, _)| !name.is_empty() && !name.contains([';', '=']))
-                );
+                assert!(cookies(&headers).all(|(name, _)| !name.is_empty() && !name.contains([';', '='])));
             }
             let mut cookie = Cookie::new(name.clone(), value.clone()).path(path);
             if domain.len() > 1 {

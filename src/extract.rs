@@ -344,7 +344,10 @@ impl FromRequest for RequestId {
 
 impl FromRequest for MatchedRoute {
     async fn from_request(req: &mut Request) -> Result<Self> {
-        req.extensions().get::<MatchedRoute>().cloned().ok_or_else(|| Error::internal("no route was matched: no router stands above"))
+        req.extensions()
+            .get::<MatchedRoute>()
+            .cloned()
+            .ok_or_else(|| Error::internal("no route was matched: no router stands above"))
     }
 }
 

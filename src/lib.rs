@@ -38,14 +38,11 @@ pub mod stack;
 
 pub mod assets;
 pub mod conditional;
-pub mod config;
 pub mod cookie;
 pub mod extract;
 pub mod handler;
-pub mod media_type;
 mod nearest;
 pub mod negotiate;
-pub mod range;
 pub mod router;
 
 pub mod layers;

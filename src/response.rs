@@ -226,8 +226,17 @@ impl IntoResponse for Redirect {
 }
 
 /// What must be encoded to be in a `Location`: beside non-ASCII, what RFC 3986 §2 knows no place for.
-const NOT_IN_A_URL: &percent_encoding::AsciiSet =
-    &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const NOT_IN_A_URL: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
     /// The status replaces that of the second part, unless that is an error: a failure keeps its own.

@@ -57,11 +57,7 @@ pub trait Middleware: Send + Sync + 'static {
     /// # Errors
     ///
     /// An `Err` becomes, right outside this layer, a response with the error's status and no body, which carries it.
-    fn handle(
-        &self,
-        req: Request,
-        next: &impl Service,
-    ) -> impl Future<Output = Result<Response>> + Send;
+    fn handle(&self, req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send;
 
     /// Says its options, what it provides for those below, and what it needs from those above. Nothing, by default.
     fn describe(&self, about: &mut About) {

@@ -453,13 +453,7 @@ impl Site {
         self.routes
             .iter()
             .map(|route| {
-                format!(
-                    "{:first$}  {:second$}  {:third$}  {}\n",
-                    methods(route),
-                    route.path,
-                    name(route),
-                    route.place
-                )
+                format!("{:first$}  {:second$}  {:third$}  {}\n", methods(route), route.path, name(route), route.place)
             })
             .collect()
     }
@@ -545,8 +539,7 @@ impl Life {
     pub fn start(service: &impl Service) -> Result<Self> {
         let site = Arc::new(Outline::of(service)?);
         let (stop, stopped) = watch::channel(false);
-        let mut start =
-            Start { site: site.clone(), namespace: String::new(), tasks: Vec::new(), stop: stopped };
+        let mut start = Start { site: site.clone(), namespace: String::new(), tasks: Vec::new(), stop: stopped };
         service.start(&mut start)?;
         let tasks = start.tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
         Ok(Self { site, stop, tasks })
@@ -623,9 +616,9 @@ fn fill(pattern: &str, params: &[(&str, &str)]) -> std::result::Result<String, S
     }
     url.push_str(rest);
     if used < params.len() {
-        let unknown = params.iter().find(|(key, _)| {
-            !pattern.contains(&format!("{{{key}}}")) && !pattern.contains(&format!("{{*{key}}}"))
-        });
+        let unknown = params
+            .iter()
+            .find(|(key, _)| !pattern.contains(&format!("{{{key}}}")) && !pattern.contains(&format!("{{*{key}}}")));
         if let Some((key, _)) = unknown {
             return Err(format!("it has no parameter `{key}`"));
         }
@@ -638,10 +631,23 @@ fn fill(pattern: &str, params: &[(&str, &str)]) -> std::result::Result<String, S
 
 /// What is kept as it is in one segment: unreserved, sub-delims, `:` and `@` (RFC 3986 §3.3).
 const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-').remove(b'.').remove(b'_').remove(b'~')
-    .remove(b'!').remove(b'$').remove(b'&').remove(b'\'').remove(b'(').remove(b')')
-    .remove(b'*').remove(b'+').remove(b',').remove(b';').remove(b'=')
-    .remove(b':').remove(b'@');
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
 
 /// The same, with the slashes between segments.
 const WHOLE_PATH: &percent_encoding::AsciiSet = &SEGMENT.remove(b'/');
@@ -652,7 +658,8 @@ mod tests {
 
     #[test]
     fn a_path_is_filled_with_encoded_parameters() {
-        type Case = (&'static str, &'static [(&'static str, &'static str)], std::result::Result<&'static str, &'static str>);
+        type Case =
+            (&'static str, &'static [(&'static str, &'static str)], std::result::Result<&'static str, &'static str>);
         let table: &[Case] = &[
             ("/", &[], Ok("/")),
             ("/a/{id}", &[("id", "7")], Ok("/a/7")),

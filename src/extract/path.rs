@@ -88,7 +88,10 @@ impl<'de> IntoDeserializer<'de, Unfit> for Value<'de> {
 impl Value<'_> {
     fn parse<T: std::str::FromStr>(&self, expected: &str) -> Result<T, Unfit> {
         self.text.parse().map_err(|_| {
-            Unfit::Value(format!("expected the path's parameter `{}` to be {expected}, found {:?}", self.name, self.text))
+            Unfit::Value(format!(
+                "expected the path's parameter `{}` to be {expected}, found {:?}",
+                self.name, self.text
+            ))
         })
     }
 }
@@ -181,7 +184,10 @@ impl<'a> Values<'a> {
         'a: 'de,
     {
         if let Some(length) = length.filter(|length| *length != self.0.len()) {
-            return Err(Unfit::Type(format!("the path has {} parameters, and the handler asks for {length}", self.0.len())));
+            return Err(Unfit::Type(format!(
+                "the path has {} parameters, and the handler asks for {length}",
+                self.0.len()
+            )));
         }
         visitor.visit_seq(SeqDeserializer::new(self.0.iter().map(|(_, value)| value.clone())))
     }

@@ -45,11 +45,8 @@ impl Middleware for AccessLog {
             path = line.path,
             id = line.id.as_ref().map(RequestId::as_str),
         );
-        let response = if span.is_disabled() {
-            next.call(req).await
-        } else {
-            next.call(req).instrument(span.clone()).await
-        };
+        let response =
+            if span.is_disabled() { next.call(req).await } else { next.call(req).instrument(span.clone()).await };
         // Inside the span by its parent, so that the event's own fields need not be repeated by the formatter.
         line.write(&response, start);
         Ok(response)

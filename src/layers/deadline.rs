@@ -27,7 +27,9 @@ impl Deadline {
 impl Middleware for Deadline {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
         let answer = tokio::time::timeout(self.limit, next.call(req)).await;
-        answer.map_err(Error::unavailable).context(format!("answering within {:?} (setting `answer_within`)", self.limit))
+        answer
+            .map_err(Error::unavailable)
+            .context(format!("answering within {:?} (setting `answer_within`)", self.limit))
     }
 
     fn describe(&self, about: &mut About) {

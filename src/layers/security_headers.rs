@@ -128,9 +128,9 @@ impl Middleware for SecurityHeaders {
         if let Some(policy) = &self.policy {
             let entry = headers.entry(CONTENT_SECURITY_POLICY);
             match nonce.made() {
-                Some(nonce) => {
-                    entry.or_insert(HeaderValue::try_from(policy.template.replace("{nonce}", &format!(" 'nonce-{nonce}'")))?)
-                }
+                Some(nonce) => entry.or_insert(HeaderValue::try_from(
+                    policy.template.replace("{nonce}", &format!(" 'nonce-{nonce}'")),
+                )?),
                 None => entry.or_insert_with(|| policy.plain.clone()),
             };
         }
