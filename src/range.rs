@@ -23,8 +23,8 @@ pub enum Ranges {
 /// can ask for a thousand slices, each with its seek and its part header (CVE-2011-3192 stopped Apache so). RFC 9110
 /// §14.2 lets a server ignore "many small ranges", §17.15 asks it to; ignoring them rather than
 /// answering 416 keeps honest clients working, who must be ready for 200 in any case, and costs no more than the
-/// plain `GET` that anyone may send. Joining ranges bounds the bytes: no byte is sent twice. PDF
-/// viewers and download managers stay below ten.
+/// plain `GET` that anyone may send. Joining bounds the bytes: none is sent
+/// twice.
 pub const MAX_PARTS: usize = 16;
 
 /// How many ranges are read before they are joined; a header with more is ignored for the same reasons.
