@@ -471,7 +471,7 @@ impl<T> Context<T> for Option<T> {
 pub(crate) fn bytes_in_words(length: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     for (size, unit) in UNITS {
-        if length >= size && length % size == 0 {
+        if length >= size && length.is_multiple_of(size) {
             return format!("{} {unit}", length / size);
         }
     }

@@ -47,6 +47,8 @@ pub mod router;
 
 pub mod layers;
 
+pub mod log;
+
 pub use assets::Assets;
 pub use body::Body;
 pub use error::{Context, Error, Result};

@@ -128,13 +128,13 @@ impl Router {
                 entry.route.methods.push((method, endpoint));
             }
         }
-        if let Some(any) = route.any {
-            if entry.route.any.replace(any).is_some() {
-                self.problems.push(format!(
-                    "two handlers for any method of {}: the one at {place} and the one at {}",
-                    entry.pattern, entry.place
-                ));
-            }
+        if let Some(any) = route.any
+            && entry.route.any.replace(any).is_some()
+        {
+            self.problems.push(format!(
+                "two handlers for any method of {}: the one at {place} and the one at {}",
+                entry.pattern, entry.place
+            ));
         }
         match (&entry.route.name, route.name) {
             (Some(first), Some(second)) if *first != second => self.problems.push(format!(
@@ -317,13 +317,14 @@ impl Router {
             Some(path) => path.to_owned(),
             None => format!("{path}/"),
         };
-        if self.slash != TrailingSlash::Strict && !other.is_empty() {
-            if let Some(Found::Route(at, params)) = self.find(&other) {
-                if self.slash == TrailingSlash::Ignore {
-                    return self.answer(&self.routes[at], req, params).await;
-                }
-                return slash_redirect(&req, &other);
+        if self.slash != TrailingSlash::Strict
+            && !other.is_empty()
+            && let Some(Found::Route(at, params)) = self.find(&other)
+        {
+            if self.slash == TrailingSlash::Ignore {
+                return self.answer(&self.routes[at], req, params).await;
             }
+            return slash_redirect(&req, &other);
         }
         match &self.fallback {
             Some((endpoint, _)) => match crate::panic::caught(endpoint.service.call(req)).await {

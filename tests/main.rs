@@ -1,3 +1,8 @@
 //! What Purlin promises, through its public API: a file per promise.
 
+mod access_log;
+mod body_limit;
+mod deadline;
+mod request_ids;
+mod security_headers;
 mod stack;

@@ -1,0 +1,187 @@
+//! The log as a site starts it: lines for people, or one JSON object an event.
+//!
+//! A site that wants another subscriber sets it before [`run`](crate::run()): the first one stays.
+
+use serde_json::{Map, Value};
+use std::fmt::{self, Write};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `2026-01-31T12:00:00Z INFO GET / 200 0.4 ms`; coloured on a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// One object a line: `timestamp`, `level`, `target`, and the event's own fields.
+    Json,
+}
+
+/// Starts the log on standard error, unless a subscriber is set already.
+///
+/// `filter` is a level, or levels by target: `info`, `warn,my_site=debug`.
+///
+/// # Errors
+///
+/// A filter that cannot be read, with the filter.
+pub fn start(filter: &str, format: Format) -> crate::Result<()> {
+    let targets: Targets = filter.parse().map_err(|error| {
+        crate::Error::internal(format!(
+            "expected a level (error, warn, info, debug, trace) or `target=level` in the setting `log.level`, found {filter:?}: {error}"
+        ))
+    })?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let events = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .event_format(Events { format, colours })
+        .with_filter(targets);
+    // Set already: the site's own stays.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(events));
+    Ok(())
+}
+
+struct Events {
+    format: Format,
+    colours: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Events
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        if self.format == Format::Json {
+            let mut object = Map::new();
+            object.insert("timestamp".into(), time.into());
+            object.insert("level".into(), metadata.level().as_str().into());
+            object.insert("target".into(), metadata.target().into());
+            if let Some(span) = context.lookup_current()
+                && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
+            {
+                object.insert("span".into(), format!("{} {}", span.name(), fields.fields).into());
+            }
+            object.extend(fields.0);
+            return writeln!(writer, "{}", Value::Object(object));
+        }
+        self.line(&mut writer, metadata, &time, fields)?;
+        if let Some(span) = context.lookup_current()
+            && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
+        {
+            write!(writer, " ({} {})", span.name(), fields.fields)?;
+        }
+        writeln!(writer)
+    }
+}
+
+impl Events {
+    fn line(
+        &self,
+        writer: &mut Writer<'_>,
+        metadata: &tracing::Metadata<'_>,
+        time: &str,
+        mut fields: Fields,
+    ) -> fmt::Result {
+        let paint = |colour: &'static str| if self.colours { colour } else { "" };
+        let (level, grey, plain) = (paint(colour(*metadata.level())), paint("\x1b[2m"), paint("\x1b[0m"));
+        // To the second: the rest is for machines.
+        let time = time.get(..19).unwrap_or(time);
+        write!(writer, "{grey}{time}Z{plain} {level}{:5}{plain} ", metadata.level())?;
+        if metadata.target() == "purlin::access" {
+            let mut take = |name: &str| fields.take(name).unwrap_or_default();
+            let (method, path, status, ms) = (take("method"), take("path"), take("status"), take("ms"));
+            write!(writer, "{level}{status}{plain} {method} {path} {grey}{ms} ms{plain}")?;
+        } else {
+            write!(writer, "{grey}{}:{plain}", metadata.target())?;
+            if let Some(message) = fields.take("message") {
+                write!(writer, " {message}")?;
+            }
+        }
+        for (name, value) in fields.0 {
+            write!(writer, " {grey}{name}={plain}{}", text(value))?;
+        }
+        Ok(())
+    }
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        _ => "\x1b[34m",
+    }
+}
+
+/// The fields of an event, in their order.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).map(text)
+    }
+
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // Writing into a string fails only where a `Debug` of somebody else's does.
+        let _ = write!(text, "{value:?}");
+        self.put(field, one_line(text));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, one_line(value.to_owned()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+}
+
+/// Escapes what a visitor could have sent to write lines, or terminal commands, into the log. Line breaks of the site's own
+/// messages (a start-up error, say) are escaped with them: an event is a line.
+fn one_line(text: String) -> String {
+    if text.chars().any(char::is_control) {
+        return text
+            .chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+            .collect();
+    }
+    text
+}
