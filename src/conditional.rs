@@ -18,7 +18,7 @@ pub enum Outcome {
     PreconditionFailed,
 }
 
-/// Evaluates `If-Match`, `If-Unmodified-Since`, `If-None-Match` and `If-Modified-Since` in the order of RFC 9110 §13.2.2.
+/// Evaluates `If-Match`, `If-Unmodified-Since`, `If-None-Match` and `If-Modified-Since` (RFC 9110 §13.2.2).
 ///
 /// `etag` and `modified` describe what exists now at the request's URL. Where nothing exists, preconditions other
 /// than `If-Match` hold, and `If-Match` fails (§13.1.1): test for that header alone. Ask only where the
@@ -69,7 +69,7 @@ pub fn evaluate(method: &Method, headers: &HeaderMap, etag: Option<&ETag>, modif
     Outcome::Proceed
 }
 
-/// Whether the `Range` header counts (RFC 9110 §13.1.5): true without `If-Range`, or if the client's part belongs to what
+/// Whether the `Range` header counts (RFC 9110 §13.1.5): without `If-Range`, or if the client's part belongs to what
 /// exists now. Otherwise the whole is sent.
 ///
 /// A tag has to be strong and equal, a date to be `modified` to the second. A file which changes twice within a
@@ -245,7 +245,7 @@ pub(crate) fn printable_date(time: SystemTime) -> HttpDate {
     HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds(time)))
 }
 
-/// Seconds since 1970, cut off to what an HTTP date can say: so that a file from before 1970 compares as it was printed.
+/// Seconds since 1970, cut off to what an HTTP date can say: a file from before 1970 compares as it was printed.
 fn seconds(time: SystemTime) -> u64 {
     const LAST: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST))

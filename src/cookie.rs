@@ -353,7 +353,7 @@ impl fmt::Display for CookieError {
             Self::Path { name, path } => {
                 write!(
                     f,
-                    "path of cookie {name:?}: expected at most 1024 bytes of ASCII from a / on without ;, found {path:?}"
+                    "path of cookie {name:?}: expected / and then ASCII without ;, 1024 bytes at most, found {path:?}"
                 )
             }
             Self::Domain { name, domain } => {

@@ -97,8 +97,8 @@ pub fn best_coding(headers: &HeaderMap, offers: &[Coding]) -> Option<Coding> {
 
 /// The media type for an answer, by the request's `Accept` (RFC 9110 §12.5.1).
 ///
-/// Each offer has the weight of the most specific range that it matches: `text/html;level=1`, then `text/html`, `text/*`,
-/// `*/*`. The highest weight wins; of equals the one that a more specific range names, so that
+/// Each offer has the weight of the most specific range that it matches: `text/html;level=1`, then `text/html`, then
+/// `text/*`, then `*/*`. The highest weight wins; of equals the one that a more specific range names, so that
 /// `application/json, */*` means JSON; then the earlier of `offers`. `None`: the client accepts no offer (406).
 ///
 /// A range with parameters matches only offers which have them; but a `charset` is ignored where the offer has

@@ -21,10 +21,9 @@ pub enum Ranges {
 ///
 /// A request for more is answered with the whole. Ranges are the cheapest way to make a server work: a line of header
 /// can ask for a thousand slices, each with its seek and its part header (CVE-2011-3192 stopped Apache so). RFC 9110
-/// §14.2 lets a server ignore "many small ranges", §17.15 asks it to; ignoring them rather than
-/// answering 416 keeps honest clients working, who must be ready for 200 in any case, and costs no more than the
-/// plain `GET` that anyone may send. Joining bounds the bytes: none is sent
-/// twice.
+/// §14.2 lets a server ignore a set of many small ranges, and §17.15 asks it to ignore, join or reject them. Ignoring
+/// rather than answering 416 keeps honest clients working, who must be ready for a 200 in any case, and costs no more
+/// than the plain `GET` that anyone may send. Joining bounds the bytes: none is sent twice.
 pub const MAX_PARTS: usize = 16;
 
 /// How many ranges are read before they are joined; a header with more is ignored for the same reasons.
@@ -32,9 +31,9 @@ const MAX_RANGES: usize = 256;
 
 /// Reads the `Range` header for a representation of `len` bytes (RFC 9110 §14.1.2, §14.2).
 ///
-/// The header is ignored, and [`Ranges::Whole`] told, where the method is not `GET`, the unit not `bytes`, the
-/// header malformed or sent twice, the ranges too many ([`MAX_PARTS`]), and where there are no bytes at all: some clients
-/// ask every resource for a range to bound the answer, which for an empty one it is. Ask
+/// The header is ignored, and [`Ranges::Whole`] told, where the method is not `GET`, the unit not `bytes`, the header
+/// malformed or sent twice, the ranges too many ([`MAX_PARTS`]), and where there are no bytes at all: some clients ask
+/// every resource for a range to bound the answer, which for an empty one it is. Ask
 /// [`if_range`](crate::conditional::if_range) first.
 ///
 /// ```
@@ -146,7 +145,7 @@ impl Multipart {
         let mut parts = Vec::new();
         for range in ranges {
             let mut head = Vec::with_capacity(160);
-            // A line break before the first delimiter would be a preamble, which some clients cannot read.
+            // The line break belongs to the delimiter, except where nothing stands before it (RFC 2046 §5.1.1).
             head.extend_from_slice(if parts.is_empty() { b"--" } else { b"\r\n--" });
             head.extend_from_slice(boundary.as_bytes());
             if let Some(content_type) = content_type {
