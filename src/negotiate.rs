@@ -123,7 +123,8 @@ pub fn best_media_type<'a>(headers: &HeaderMap, offers: &[&'a str]) -> Option<&'
         return offers.first().copied();
     }
     first_best(offers, |offer| {
-        let best = ranges().filter_map(|range| Some((range.matches(offer)?, range.weight))).max();
+        let Some(offer) = MediaRange::read(offer.as_bytes()) else { return (Weight::REFUSED, 0) };
+        let best = ranges().filter_map(|range| Some((range.matches(&offer)?, range.weight))).max();
         let (specificity, weight) = best.unwrap_or_default();
         // A refusal is a refusal, however specific.
         if weight == Weight::REFUSED { (weight, 0) } else { (weight, specificity) }
@@ -217,8 +218,7 @@ impl<'a> MediaRange<'a> {
     }
 
     /// How specifically the range names the offer, if it does.
-    fn matches(&self, offer: &str) -> Option<usize> {
-        let offer = MediaRange::read(offer.as_bytes())?;
+    fn matches(&self, offer: &MediaRange<'_>) -> Option<usize> {
         let mut specificity = match (self.kind, self.subtype) {
             (b"*", _) => 0,
             (kind, _) if !kind.eq_ignore_ascii_case(offer.kind) => return None,
@@ -321,7 +321,11 @@ fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 /// RFC 9110 §5.6.2.
 fn is_token(text: &[u8]) -> bool {
-    let is_tchar = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    // In ASCII #$%&' stand in a row, and so do ^ _ and the backtick before the small letters.
+    let is_tchar = |b: &u8| {
+        matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z')
+            || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'|' | b'~')
+    };
     !text.is_empty() && text.iter().all(is_tchar)
 }
 
@@ -519,9 +523,16 @@ mod tests {
     fn the_most_specific_range_gives_the_weight() {
         let accept = "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, \
                       text/plain;format=fixed;q=0.4, */*;q=0.5";
-        let weight = |offer: &str| {
-            let ranges = accept.split(',').map(|text| MediaRange::read(text.as_bytes()).unwrap());
-            ranges.filter_map(|range| Some((range.matches(offer)?, range.weight.0 / 2))).max().unwrap().1
+        let weight = |offer: &'static str| {
+            let read = |text: &'static str| MediaRange::read(text.as_bytes()).unwrap();
+            let offer = read(offer);
+            accept
+                .split(',')
+                .map(read)
+                .filter_map(|range| Some((range.matches(&offer)?, range.weight.0 / 2)))
+                .max()
+                .unwrap()
+                .1
         };
         for (offer, thousandths) in [
             ("text/plain;format=flowed", 1000),
