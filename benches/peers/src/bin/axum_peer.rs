@@ -1,0 +1,63 @@
+//! axum 0.8 with tower-http and tower-sessions, put together as their documentation does.
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
+use axum::routing::get;
+use std::time::Duration;
+use tower::ServiceBuilder;
+use tower_http::ServiceBuilderExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::MakeRequestUuid;
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use tower_sessions::{MemoryStore, SessionManagerLayer};
+
+async fn hello() -> &'static str {
+    peers::HELLO
+}
+
+fn full() -> Router {
+    let mut routes = Router::new().route("/", get(hello));
+    for n in 0..peers::ROUTES {
+        routes = routes.route(&format!("/section{n}/{{id}}"), get(hello));
+    }
+    let layers = ServiceBuilder::new()
+        .set_x_request_id(MakeRequestUuid)
+        .layer(TraceLayer::new_for_http().on_response(
+            |response: &axum::http::Response<_>, latency: Duration, _: &tracing::Span| {
+                tracing::info!(status = response.status().as_u16(), ms = latency.as_secs_f64() * 1000.0);
+            },
+        ).make_span_with(|request: &Request<_>| {
+            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+        }))
+        .propagate_x_request_id()
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::new())
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(30)))
+        .layer(RequestBodyLimitLayer::new(2 << 20));
+    let mut routes = routes.layer(SessionManagerLayer::new(MemoryStore::default())).layer(layers);
+    for (name, value) in peers::HEADERS {
+        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
+        routes = routes.layer(SetResponseHeaderLayer::if_not_present(name, value));
+    }
+    routes
+}
+
+#[tokio::main]
+async fn main() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let routes = match peers::workload().as_str() {
+        "full" => full(),
+        "file" => Router::new().nest_service("/static", ServeDir::new(peers::files())),
+        _ => Router::new().route("/", get(hello)),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    peers::listening(listener.local_addr().expect("bound"));
+    use axum::serve::ListenerExt;
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    axum::serve(listener, routes).await.expect("serves until it is killed");
+}
