@@ -41,8 +41,10 @@ pub mod conditional;
 pub mod cookie;
 pub mod extract;
 pub mod handler;
+pub mod media_type;
 mod nearest;
 pub mod negotiate;
+pub mod range;
 pub mod router;
 
 pub mod layers;
