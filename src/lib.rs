@@ -49,6 +49,9 @@ pub mod router;
 
 pub mod layers;
 
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
 pub mod log;
 
 pub use assets::Assets;
