@@ -30,7 +30,7 @@ pub trait Handler<A>: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, req: Request) -> impl Future<Output = Response> + Send;
 
-    /// What its arguments need of the layers above.
+    /// What its arguments and its result need of the layers above.
     fn needs(needs: &mut Needs);
 }
 
@@ -56,6 +56,7 @@ macro_rules! handlers {
 
             #[allow(unused_variables)]
             fn needs(needs: &mut Needs) {
+                Out::needs(needs);
                 $($argument::needs(needs);)*
             }
         }

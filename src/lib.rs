@@ -46,6 +46,7 @@ mod nearest;
 pub mod negotiate;
 pub mod range;
 pub mod router;
+mod static_urls;
 
 pub mod layers;
 
@@ -64,6 +65,7 @@ pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, te
 pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};
 pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
 pub use stack::{App, Stack};
+pub use static_urls::StaticUrls;
 
 pub use bytes::Bytes;
 pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};

@@ -1,5 +1,6 @@
 //! `Response`, and everything that becomes one.
 
+use crate::site::Needs;
 use crate::{Body, Error, Result};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -81,6 +82,11 @@ impl From<Error> for Response {
 pub trait IntoResponse {
     /// Turns it into a response.
     fn into_response(self) -> Response;
+
+    /// What it needs of the layers above a handler that returns it. Nothing, by default.
+    fn needs(needs: &mut Needs) {
+        let _ = needs;
+    }
 }
 
 impl IntoResponse for Response {
@@ -101,6 +107,10 @@ impl<T: IntoResponse, E: Into<Error>> IntoResponse for Result<T, E> {
             Ok(value) => value.into_response(),
             Err(error) => error.into().into(),
         }
+    }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
     }
 }
 
@@ -247,6 +257,10 @@ impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
         }
         response
     }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
+    }
 }
 
 impl<T: IntoResponse> IntoResponse for (HeaderMap, T) {
@@ -255,11 +269,19 @@ impl<T: IntoResponse> IntoResponse for (HeaderMap, T) {
         add(response.headers_mut(), self.0);
         response
     }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
+    }
 }
 
 impl<T: IntoResponse> IntoResponse for (StatusCode, HeaderMap, T) {
     fn into_response(self) -> Response {
         (self.0, (self.1, self.2)).into_response()
+    }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
     }
 }
 
@@ -268,6 +290,10 @@ impl<T: IntoResponse, const N: usize> IntoResponse for ([(HeaderName, HeaderValu
         let mut response = self.1.into_response();
         response.headers_mut().extend(self.0);
         response
+    }
+
+    fn needs(needs: &mut Needs) {
+        T::needs(needs);
     }
 }
 

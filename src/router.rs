@@ -287,11 +287,17 @@ impl Router {
             return Error::new(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, entry.allow.clone()).into();
         };
         add_params(&mut req, params);
-        req.extensions_mut().insert(MatchedRoute { pattern: entry.pattern.clone(), here: self.here.clone() });
-        match crate::panic::caught(endpoint.service.call(req)).await {
+        let route = MatchedRoute { pattern: entry.pattern.clone(), here: self.here.clone() };
+        req.extensions_mut().insert(route.clone());
+        let mut response = match crate::panic::caught(endpoint.service.call(req)).await {
             Ok(response) => response,
             Err(error) => error.in_route(&entry.pattern).into(),
+        };
+        // A view's links are relative to the route, and an error's page names it. Other answers carry nothing and pay nothing.
+        if !response.extensions().is_empty() {
+            response.extensions_mut().insert(route);
         }
+        response
     }
 
     fn find(&self, path: &str) -> Option<Found> {
@@ -588,7 +594,8 @@ impl Entry {
     }
 }
 
-/// The route that answers a request; in the extensions below the router, and an extractor.
+/// The route that answers a request; an extractor, and in the extensions of the request below the router, and of an answer
+/// that carries a [`View`](crate::View) or an [`Error`](crate::Error) above it.
 #[derive(Clone, Debug)]
 pub struct MatchedRoute {
     pattern: Arc<str>,

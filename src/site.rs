@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
 /// A layer as the stack prints it.
@@ -337,7 +337,7 @@ impl Outline {
             }
         }
         if self.problems.is_empty() {
-            return Ok(Site { layers: self.layers, routes: self.routes });
+            return Ok(Site { layers: self.layers, routes: self.routes, shared: Arc::default() });
         }
         self.problems.dedup();
         let mut message = String::from("the site does not fit together");
@@ -360,6 +360,7 @@ impl LayerInfo {
 pub struct Site {
     layers: Vec<LayerInfo>,
     routes: Vec<RouteInfo>,
+    shared: Arc<RwLock<http::Extensions>>,
 }
 
 impl Site {
@@ -403,6 +404,11 @@ impl Site {
         let local = format!("{namespace}{name}");
         let named = |wanted: &str| self.routes.iter().find(|route| route.name.as_deref() == Some(wanted));
         named(&local).or_else(|| named(name))
+    }
+
+    /// What a layer or service said for the whole site with [`Start::share`]; `None` before it has started.
+    pub fn shared<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner).get::<T>().cloned()
     }
 
     /// Says that no route has this name, and which one is nearest.
@@ -481,6 +487,14 @@ impl Start {
     /// The prefix of route names where this service stands: `blog:` inside a mount named `blog`.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Tells the whole site something, such as the URLs of its public files; a second value of one type replaces the first.
+    ///
+    /// Layers start from the outermost inwards: what a layer above wants to know of one below, it asks of
+    /// [`Site::shared`] when it handles a request.
+    pub fn share<T: Clone + Send + Sync + 'static>(&mut self, noun: T) {
+        self.site.shared.write().unwrap_or_else(PoisonError::into_inner).insert(noun);
     }
 
     /// Starts work that goes on beside the requests: `work` begins when the server does, and is awaited when it drains.
