@@ -1,0 +1,446 @@
+//! What a site is told from outside: defaults, then `config/NAME.toml`, then the environment.
+//!
+//! Three layers, each above the one before:
+//!
+//! 1. Purlin's defaults, below.
+//! 2. One file, `config/NAME.toml`, where `NAME` is the [`Environment`]. A file that is not there is no error.
+//! 3. Variables: `PURLIN__SERVER__LISTEN=0.0.0.0:80` sets `server.listen`, `PURLIN__APP__TITLE=Wiki` the site's own
+//!    `title`. Two underscores lead into a table; values are written as in TOML, and texts need no quotes.
+//!
+//! A key that nobody knows, or a value that does not fit, is an error which names the place; see [`ConfigError`].
+//!
+//! # Keys
+//!
+//! | Key | Default | |
+//! |---|---|---|
+//! | `secret` | | signs and encrypts cookies and tokens: 32 bytes or more |
+//! | `old_secrets` | `[]` | what the secret was before, most recent first |
+//! | `https` | `true`; `false` in development | visitors reach the site by https, perhaps through a proxy |
+//! | `body_limit` | `"2 MiB"` | the largest request body |
+//! | `answer_within` | `"30s"` | from the request's arrival to the head of its answer |
+//! | `server.listen` | `"127.0.0.1:8000"` | one [`Listen`], or a list |
+//! | `server.runtime` | `"shared"` | one work-stealing [`Runtime`], or one `"per-core"` |
+//! | `server.http2` | `true` | HTTP/2 as well as HTTP/1.1 |
+//! | `server.header_timeout` | `"15s"` | for the head of a request to arrive |
+//! | `server.body_timeout` | `"30s"` | for the next piece of a request's body to arrive |
+//! | `server.idle_timeout` | `"75s"` | for the next request on a connection |
+//! | `server.drain` | `"8s"` | for requests under way to end when the server stops |
+//! | `server.max_connections` | `8192` | open at the same time |
+//! | `server.max_headers` | `100` | in one request |
+//! | `server.max_header_bytes` | `"64 KiB"` | of one request; `"8 KiB"` at least |
+//! | `log.level` | `"info"` | `"warn,my_site=debug"`: a level, and others for some targets |
+//! | `log.format` | `"json"`; `"text"` in development | |
+//! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |
+//! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
+//! | `app.*` | | the site's own, read by [`Config::app`] |
+//!
+//! "In development" is in the environments `development` and `test`.
+//!
+//! # Where the file is
+//!
+//! The site's folder, [`Config::root`], is the first of these with a `.toml` file in its `config/`: the package that
+//! `cargo run` or `cargo test` builds (from whichever folder it is called), the current directory, the program's own
+//! folder. In a container image without a `config/` the defaults and the variables are all there is.
+//! `PURLIN_CONFIG=/etc/site.toml` names another file, which then has to be there.
+//!
+//! # The secret
+//!
+//! In development the site makes its own, in `.purlin/secret`, which git ignores. Everywhere else there is no start
+//! without one, and none with a short or a well-known one.
+
+mod error;
+mod listen;
+mod loader;
+mod read;
+mod secret;
+mod tree;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Position};
+pub use listen::{Listen, ListenError};
+pub use loader::Loader;
+pub use secret::{Secret, SecretKeys};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tree::{Node, Text};
+
+/// What the site is told from outside.
+///
+/// `Debug` shows no secret.
+///
+/// ```
+/// use purlin::config::Loader;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Wiki {
+///     title: String,
+///     pages: u32,
+/// }
+///
+/// let config = Loader::new()
+///     .environment("development")
+///     .toml("[server]\nlisten = '[::1]:3000'\n[app]\ntitle = 'Notes'\npages = 10")
+///     .var("PURLIN__APP__PAGES", "20")
+///     .load()?;
+/// assert_eq!(config.server.listen[0].to_string(), "[::1]:3000");
+///
+/// let wiki: Wiki = config.app()?;
+/// assert_eq!((wiki.title.as_str(), wiki.pages), ("Notes", 20));
+/// # Ok::<(), purlin::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Which file was read, and whether strangers can reach the site.
+    pub environment: Environment,
+    /// The site's folder; `.` for a [`Loader`] that was given none.
+    pub root: PathBuf,
+    /// What signs and encrypts.
+    pub secret: SecretKeys,
+    /// Visitors reach the site by https: cookies are `Secure`.
+    pub https: bool,
+    /// The largest request body, in bytes.
+    pub body_limit: u64,
+    /// From the request's arrival to the head of its answer.
+    pub answer_within: Duration,
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[errors]`
+    pub errors: ErrorsConfig,
+    /// `[templates]`
+    pub templates: TemplatesConfig,
+    /// What the server prints when it starts, one line each.
+    pub warnings: Vec<String>,
+    origin: Arc<Origin>,
+}
+
+impl Config {
+    /// Reads the configuration of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], whose message is for whoever wrote the configuration.
+    pub fn load() -> Result<Self, ConfigError> {
+        Loader::from_process().load()
+    }
+
+    /// The configuration of a site's own tests: the environment `test`, with a secret of its own and nothing written.
+    ///
+    /// Reads `config/test.toml` if it is there, and the `PURLIN__` variables: where the database is may differ.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn for_tests() -> Result<Self, ConfigError> {
+        Loader::from_process().environment("test").without_named_file().load()
+    }
+
+    /// Reads the site's own settings, `[app]`, into the site's own type.
+    ///
+    /// With `#[serde(deny_unknown_fields)]` on it a misspelt key is an error here too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when they do not fit.
+    pub fn app<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        let root = &self.origin.tree;
+        read::read(root.find("app").unwrap_or(root), "app", &[], &self.origin.file)
+    }
+
+    /// Every setting, its value and where that comes from, as loaded: changes to the fields are not in it.
+    ///
+    /// Values of keys with a word such as `secret`, `password`, `token` or `key` are masked, and so are URLs with a user
+    /// in them.
+    pub fn values(&self) -> Vec<Setting> {
+        let Origin { tree, file, found, .. } = &*self.origin;
+        let absent = if *found { "" } else { " (not there)" };
+        let mut values = vec![
+            Setting {
+                key: "environment".into(),
+                value: self.environment.to_string(),
+                source: self.origin.environment.clone(),
+            },
+            Setting {
+                key: "file".into(),
+                value: format!("{}{absent}", file.display()),
+                source: self.origin.named.clone(),
+            },
+        ];
+        values.extend(tree.leaves().into_iter().map(|(key, node)| {
+            let mut value = node.written();
+            let empty = matches!(value.as_str(), "" | "\"\"" | "''" | "[]");
+            if !empty && (secret::is_secret(&key) || secret::has_login(&value)) {
+                value = secret::MASK.into();
+            }
+            Setting { key, value, source: node.source() }
+        }));
+        values
+    }
+}
+
+/// That of a test without a file or variables: the development defaults, a random secret, nothing written.
+///
+/// # Panics
+///
+/// When the operating system has no random bytes to give.
+impl Default for Config {
+    fn default() -> Self {
+        Loader::new().environment("test").load().expect("the defaults are valid: tests::the_defaults_are_valid")
+    }
+}
+
+/// Where the site runs: `PURLIN_ENV`.
+///
+/// Without it a debug build is in `Development` and a release build in `Production`. Any other name than the three is
+/// as careful as production, and needs its file where there is a `config/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Environment {
+    /// A developer's own machine.
+    Development,
+    /// The site's own tests: as in development, but nothing is kept.
+    Test,
+    /// Where strangers come.
+    Production,
+    /// Another place where strangers come, `staging`.
+    Other(String),
+}
+
+impl Environment {
+    /// `development` and so on: the name of its file.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Development => "development",
+            Self::Test => "test",
+            Self::Production => "production",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Whether strangers can reach the site: everywhere but in development and tests.
+    pub fn is_public(&self) -> bool {
+        !matches!(self, Self::Development | Self::Test)
+    }
+
+    fn named(name: &str) -> Result<Self, ConfigError> {
+        Ok(match name {
+            // The library is built in the site's own profile.
+            "" if cfg!(debug_assertions) => Self::Development,
+            "" | "production" => Self::Production,
+            "development" => Self::Development,
+            "test" => Self::Test,
+            // It becomes the name of a file.
+            other if other.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b)) => {
+                Self::Other(other.into())
+            }
+            other => {
+                let problem = format!("expected a name of small letters, digits, `_` and `-`, found {other:?}");
+                return Err(ConfigError::Environment { problem });
+            }
+        })
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `[server]`: where it listens, and how long and how much it bears.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where it listens: one at least.
+    #[serde(deserialize_with = "listen::one_or_more")]
+    pub listen: Vec<Listen>,
+    /// How the cores are used.
+    pub runtime: Runtime,
+    /// HTTP/2 by prior knowledge, as well as HTTP/1.1.
+    pub http2: bool,
+    /// For the head of a request to arrive.
+    #[serde(deserialize_with = "units::limit")]
+    pub header_timeout: Duration,
+    /// For the next piece of a request's body to arrive.
+    #[serde(deserialize_with = "units::limit")]
+    pub body_timeout: Duration,
+    /// For the next request on a connection; longer than the 60 seconds for which proxies usually keep theirs.
+    #[serde(deserialize_with = "units::limit")]
+    pub idle_timeout: Duration,
+    /// For requests under way to end when the server stops; shorter than the 10 seconds which `docker stop` waits.
+    #[serde(deserialize_with = "units::duration")]
+    pub drain: Duration,
+    /// Connections open at the same time.
+    #[serde(deserialize_with = "units::count")]
+    pub max_connections: usize,
+    /// Header lines in one request.
+    #[serde(deserialize_with = "units::count")]
+    pub max_headers: usize,
+    /// The head of one request, in bytes.
+    #[serde(deserialize_with = "units::buffer")]
+    pub max_header_bytes: usize,
+}
+
+/// How the cores are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Runtime {
+    /// One work-stealing runtime over all cores.
+    Shared,
+    /// A runtime for each core, with a listening socket of its own (`SO_REUSEPORT`).
+    PerCore,
+}
+
+/// `[log]`: what is logged, and how it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LogConfig {
+    /// `info`, `warn,my_site=debug`.
+    #[serde(deserialize_with = "units::log_filter")]
+    pub level: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// To be read by people.
+    Text,
+    /// To be read by programs: one JSON object a line.
+    Json,
+}
+
+/// `[errors]`: what error pages show.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ErrorsConfig {
+    /// The place and the causes. They are nobody's business but the developer's.
+    pub details: bool,
+}
+
+/// `[templates]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TemplatesConfig {
+    /// Templates are read again when they change, instead of once from the binary.
+    pub reload: bool,
+}
+
+/// As in production without a file.
+impl Default for ServerConfig {
+    fn default() -> Self {
+        default_of("server")
+    }
+}
+
+/// As in production without a file.
+impl Default for LogConfig {
+    fn default() -> Self {
+        default_of("log")
+    }
+}
+
+/// As in production without a file.
+impl Default for ErrorsConfig {
+    fn default() -> Self {
+        default_of("errors")
+    }
+}
+
+/// As in production without a file.
+impl Default for TemplatesConfig {
+    fn default() -> Self {
+        default_of("templates")
+    }
+}
+
+/// One setting as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// The whole key, `server.listen`.
+    pub key: String,
+    /// As it is written, or `•••`.
+    pub value: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// Purlin's own.
+    Default,
+    /// A line of a file.
+    File {
+        /// Relative to the current directory where it can be.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// A variable of the environment.
+    Variable(String),
+    /// Made when the configuration was loaded, and not kept.
+    Generated,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Generated => f.write_str("generated"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Origin {
+    tree: Node,
+    file: PathBuf,
+    found: bool,
+    /// What named the file.
+    named: Source,
+    /// What named the environment.
+    environment: Source,
+}
+
+fn defaults(environment: &Environment) -> Node {
+    let read = |text: &str| {
+        let text = Text { source: Source::Default, text: text.into() };
+        Node::parse(text).expect("the defaults are valid: tests::the_defaults_are_valid")
+    };
+    let mut tree = read(include_str!("config/defaults.toml"));
+    if !environment.is_public() {
+        tree.overlay(read(include_str!("config/development.toml")));
+    }
+    tree
+}
+
+fn default_of<T: DeserializeOwned>(table: &str) -> T {
+    let tree = defaults(&Environment::Production);
+    let node = tree.find(table).unwrap_or(&tree);
+    read::read(node, table, &[], Path::new("")).expect("the defaults are valid: tests::the_defaults_are_valid")
+}
