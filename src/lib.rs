@@ -38,6 +38,7 @@ pub mod stack;
 
 pub mod assets;
 pub mod conditional;
+pub mod config;
 pub mod cookie;
 pub mod extract;
 pub mod handler;
@@ -57,6 +58,7 @@ pub mod log;
 
 pub use assets::Assets;
 pub use body::Body;
+pub use config::Config;
 pub use error::{Context, Error, Result};
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
 pub use handler::{Handler, handler};

@@ -2,6 +2,7 @@
 //!
 //! A site that wants another subscriber sets it before [`run`](crate::run()): the first one stays.
 
+use crate::config::{LogConfig, LogFormat};
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
@@ -13,33 +14,25 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-/// How an event is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// `2026-01-31T12:00:00Z INFO GET / 200 0.4 ms`; coloured on a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Text,
-    /// One object a line: `timestamp`, `level`, `target`, and the event's own fields.
-    Json,
-}
-
 /// Starts the log on standard error, unless a subscriber is set already.
 ///
-/// `filter` is a level, or levels by target: `info`, `warn,my_site=debug`.
+/// As text it is coloured on a terminal, unless `NO_COLOR` is set. As JSON each line is an object with `timestamp`, `level`,
+/// `target` and the event's own fields.
 ///
 /// # Errors
 ///
 /// A filter that cannot be read, with the filter.
-pub fn start(filter: &str, format: Format) -> crate::Result<()> {
-    let targets: Targets = filter.parse().map_err(|error| {
+pub fn start(config: &LogConfig) -> crate::Result<()> {
+    let targets: Targets = config.level.parse().map_err(|error| {
         crate::Error::internal(format!(
-            "expected a level (error, warn, info, debug, trace) or `target=level` in the setting `log.level`, found {filter:?}: {error}"
+            "expected a level (error, warn, info, debug, trace) or `target=level` in the setting `log.level`, found {:?}: {error}",
+            config.level
         ))
     })?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let events = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .event_format(Events { format, colours })
+        .event_format(Events { format: config.format, colours })
         .with_filter(targets);
     // Set already: the site's own stays.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(events));
@@ -47,7 +40,7 @@ pub fn start(filter: &str, format: Format) -> crate::Result<()> {
 }
 
 struct Events {
-    format: Format,
+    format: LogFormat,
     colours: bool,
 }
 
@@ -62,7 +55,7 @@ where
         let metadata = event.metadata();
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        if self.format == Format::Json {
+        if self.format == LogFormat::Json {
             let mut object = Map::new();
             object.insert("timestamp".into(), time.into());
             object.insert("level".into(), metadata.level().as_str().into());

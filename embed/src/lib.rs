@@ -58,10 +58,11 @@ fn folder_name(input: TokenStream) -> Result<String, String> {
     let tokens: Vec<TokenTree> = input.into_iter().collect();
     if let [TokenTree::Literal(literal)] = tokens.as_slice() {
         let text = literal.to_string();
-        if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            if !name.is_empty() && !name.contains('\\') {
-                return Ok(name.to_owned());
-            }
+        if let Some(name) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
+            && !name.is_empty()
+            && !name.contains('\\')
+        {
+            return Ok(name.to_owned());
         }
     }
     Err("embed! takes the name of one folder, as in embed!(\"templates\")".to_owned())
