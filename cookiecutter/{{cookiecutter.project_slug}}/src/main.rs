@@ -1,0 +1,5 @@
+//! Starts the site.
+
+fn main() {
+    println!("{}", {{ cookiecutter.__quoted_name }});
+}
