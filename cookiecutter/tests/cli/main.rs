@@ -1,0 +1,10 @@
+//! What `purlin` promises, through the program itself.
+
+mod asking;
+mod cookiecutter;
+mod failing;
+mod making;
+mod packaging;
+mod serving;
+mod support;
+mod words;
