@@ -76,6 +76,11 @@ impl Place {
         self.column
     }
 
+    /// A place that the compiler does not know, such as one in a template.
+    pub(crate) fn new(file: String, line: u32, column: u32) -> Self {
+        Self { file: file.into(), line, column }
+    }
+
     /// A panic's place, which is lent for the time of the hook only.
     pub(crate) fn of_panic(location: &Location<'_>) -> Self {
         Self { file: location.file().to_owned().into(), line: location.line(), column: location.column() }
@@ -225,6 +230,11 @@ impl Error {
 
     pub(crate) fn at(mut self, place: &'static Location<'static>) -> Self {
         self.0.places = vec![place.into()];
+        self
+    }
+
+    pub(crate) fn with_places(mut self, places: Vec<Place>) -> Self {
+        self.0.places = places;
         self
     }
 

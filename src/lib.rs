@@ -40,6 +40,7 @@ pub mod assets;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+mod excerpt;
 pub mod extract;
 pub mod handler;
 pub mod media_type;
@@ -48,6 +49,7 @@ pub mod negotiate;
 pub mod range;
 pub mod router;
 mod static_urls;
+pub mod template;
 
 pub mod layers;
 
@@ -60,6 +62,7 @@ pub use assets::Assets;
 pub use body::Body;
 pub use config::Config;
 pub use error::{Context, Error, Result};
+pub use excerpt::Excerpt;
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
 pub use handler::{Handler, handler};
 pub use request::{Connection, Request, RequestExt, RequestId};
@@ -68,6 +71,7 @@ pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, h
 pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
 pub use stack::{App, Stack};
 pub use static_urls::StaticUrls;
+pub use template::View;
 
 pub use bytes::Bytes;
 pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};

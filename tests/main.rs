@@ -6,3 +6,5 @@ mod deadline;
 mod request_ids;
 mod security_headers;
 mod stack;
+#[cfg(feature = "tera")]
+mod templates;

@@ -5,9 +5,11 @@ mod body_limit;
 mod deadline;
 mod request_ids;
 mod security_headers;
+mod templates;
 
 pub use access_log::AccessLog;
 pub use body_limit::BodyLimit;
 pub use deadline::Deadline;
 pub use request_ids::RequestIds;
 pub use security_headers::SecurityHeaders;
+pub use templates::Templates;

@@ -1,0 +1,77 @@
+//! Renders the views that handlers return.
+
+use crate::site::{About, Site, Start};
+use crate::template::{Engine, Facts, Links};
+use crate::{Body, MatchedRoute, Middleware, Request, RequestId, Response, Result, Service, View};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use std::sync::{Arc, OnceLock};
+
+/// Renders the [`View`] that a handler returned, by a template engine; every other answer passes.
+///
+/// Templates may use what the handler put into the context, the [`Names`](crate::template::Names) that layers gave, and
+/// the names and functions of the engine; another engine is another argument of `new`, see [`Engine`]. A `Content-Type`
+/// that the handler set stays.
+///
+/// ```
+/// use purlin::layers::Templates;
+/// use purlin::{Assets, Router, Stack, View, get};
+/// use purlin::template::Tera;
+///
+/// async fn hello() -> View {
+///     View::new("hello.html", serde_json::json!({ "name": "Ann & Bob" }))
+/// }
+///
+/// let templates = Assets::embedded(&[("hello.html", b"Hello, {{ name }}!")]);
+/// let app = Stack::new()
+///     .layer(Templates::new(Tera::new(templates)))
+///     .app(Router::new().route("/", get(hello)));
+/// # use purlin::Service;
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let response = app.call(purlin::http::Request::get("/").body(purlin::Body::empty()).unwrap()).await;
+/// assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+/// assert_eq!(response.into_body().collect(100).await.unwrap(), "Hello, Ann &amp; Bob!");
+/// # });
+/// ```
+///
+/// # Errors
+///
+/// What the engine says, as a carried 500 in place of the view's answer. The site does not start with a template that
+/// cannot be read, or that names a route which does not exist.
+pub struct Templates {
+    engine: Arc<dyn Engine>,
+    site: OnceLock<Arc<Site>>,
+}
+
+impl Templates {
+    /// Renders by this engine.
+    pub fn new(engine: impl Engine) -> Self {
+        Self { engine: Arc::new(engine), site: OnceLock::new() }
+    }
+}
+
+impl Middleware for Templates {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+        let facts = Facts::of(&mut req);
+        let mut response = next.call(req).await;
+        let Some(view) = response.extensions_mut().remove::<View>() else {
+            return Ok(response);
+        };
+        let links = Links::new(self.site.get().cloned(), response.extensions().get::<MatchedRoute>().cloned());
+        let page = facts.render(&*self.engine, &view, links).await?;
+        *response.body_mut() = Body::from(page);
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().entry(CONTENT_TYPE).or_insert_with(|| view.media_type());
+        Ok(response)
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.provides::<View>().wants::<RequestId>().wants::<crate::request::CspNonce>();
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.engine.check(start.site())?;
+        // Started twice (by a test, say), it stays where it was first.
+        let _ = self.site.set(start.site().clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! `Names`: what layers give to the templates of a request.
+
+use super::Data;
+use crate::{Request, Result};
+use serde::Serialize;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The names that layers give to every template of one request: `flash`, `csrf_token`, `user`.
+///
+/// The way for a layer to be seen by templates without knowing them: it adds a name to the request before it calls `next`,
+/// with the work that gives the value. The work is done only if a view is rendered for that request whose template uses the
+/// name, so it may be dear, and may take something away: flash messages are read where they are shown, and nowhere else. What
+/// a handler puts into the context under the same name goes first.
+///
+/// ```
+/// use purlin::template::Names;
+/// use purlin::{Middleware, Request, Response, Result, Service};
+///
+/// struct Motto;
+///
+/// impl Middleware for Motto {
+///     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+///         Names::of(&mut req).add("motto", || "Small is beautiful.");
+///         Ok(next.call(req).await)
+///     }
+/// }
+/// ```
+///
+/// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`) and `csp_nonce`.
+#[derive(Clone, Default)]
+pub struct Names(Arc<Mutex<Vec<Name>>>);
+
+struct Name {
+    name: &'static str,
+    work: Arc<Work>,
+}
+
+type Work = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> + Send + Sync;
+
+/// What a name stands for.
+pub(crate) type Value = Box<dyn Data + Send>;
+
+impl Names {
+    /// Those of a request.
+    pub fn of(req: &mut Request) -> &Self {
+        req.extensions_mut().get_or_insert_default::<Self>()
+    }
+
+    /// Adds a name; it replaces what a layer above added by that name.
+    pub fn add<T>(&self, name: &'static str, value: impl Fn() -> T + Send + Sync + 'static)
+    where
+        T: Serialize + Send + 'static,
+    {
+        self.add_async(name, move || std::future::ready(Ok(value())));
+    }
+
+    /// Adds a name whose value has to be waited for, such as a session in a database; an error is that of the view.
+    pub fn add_async<T, F>(&self, name: &'static str, value: impl Fn() -> F + Send + Sync + 'static)
+    where
+        T: Serialize + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let work: Arc<Work> = Arc::new(move || {
+            let value = value();
+            Box::pin(async move { Ok(Box::new(value.await?) as Value) })
+        });
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.retain(|other| other.name != name);
+        names.push(Name { name, work });
+    }
+
+    /// Which names there are.
+    pub(crate) fn list(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|name| name.name).collect()
+    }
+
+    /// Does the work for one; `None` where there is no such name.
+    pub(crate) async fn value(&self, name: &str) -> Option<Result<Value>> {
+        let work = {
+            let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            names.iter().find(|other| other.name == name)?.work.clone()
+        };
+        Some(work().await)
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.list()).finish()
+    }
+}

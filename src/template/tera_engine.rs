@@ -1,0 +1,486 @@
+//! `Tera`: the default engine, Tera 2 over a folder of templates.
+
+use super::scan::{Call, Mentions, position, scan};
+use super::{Engine, Links, Page, TemplateError};
+use crate::nearest::nearest;
+use crate::site::Site;
+use crate::{Assets, Error, Result, StaticUrls};
+use ::tera::{Context, ErrorKind, Kwargs, State, TeraResult, Value};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+/// Renders the templates of a folder by [Tera 2](https://keats.github.io/tera/).
+///
+/// Every file below the folder is a template, named by its path from there: `errors/404.html`. What is written into a page is
+/// escaped, except in templates whose extension says that they are no markup: `txt`, `md`, `json`, `js`, `css`, `csv`, `ics`.
+///
+/// Beside what Tera has, templates may call
+///
+/// - `url_for(name="post", slug=post.slug)`: the path of a route by its name, the routes of the same mount first. Of a route
+///   that has a parameter called `name`, say `url_for(route="hello", name=person)`.
+/// - `static_url(path="site.css")`: the URL of a public file, with its fingerprint.
+///
+/// and use the names `request`, `csp_nonce`, and those of [`Names`](super::Names).
+///
+/// From a folder on disk (`purlin::embed!` in a debug build) templates are read again when one has changed, which is looked
+/// for each time one is rendered. A template that is then broken fails the pages of the site until it is mended: nothing
+/// stale is shown.
+///
+/// # Errors
+///
+/// All templates are read when the site starts, and every `url_for` whose names are literals is tried. What is found is
+/// told with file, line, column and excerpt, and the site does not start.
+///
+/// ```
+/// use purlin::template::{Tera, tera};
+/// use purlin::Assets;
+///
+/// let templates = Assets::embedded(&[("price.html", b"{{ cents | euro }}")]);
+/// let engine = Tera::new(templates).configure(|tera| {
+///     tera.register_filter("euro", |cents: i64, _: tera::Kwargs, _: &tera::State| {
+///         format!("{}.{:02} €", cents / 100, cents % 100)
+///     });
+/// });
+/// ```
+pub struct Tera {
+    assets: Assets,
+    setup: Vec<Box<Setup>>,
+    reload: bool,
+    loaded: RwLock<Option<Arc<Loaded>>>,
+}
+
+type Setup = dyn Fn(&mut ::tera::Tera) + Send + Sync;
+
+/// The templates as they were at one time, or what is wrong with them.
+struct Loaded {
+    stamp: Stamp,
+    set: std::result::Result<Set, Vec<TemplateError>>,
+}
+
+struct Set {
+    tera: ::tera::Tera,
+    sources: Sources,
+    mentions: BTreeMap<String, Mentions>,
+    /// The words that a template, or one that it can lead to, mentions.
+    words: HashMap<String, HashSet<String>>,
+}
+
+type Sources = BTreeMap<String, Bytes>;
+
+impl Tera {
+    /// The templates of a folder; they are read when the site starts.
+    pub fn new(assets: Assets) -> Self {
+        let reload = assets.as_folder().is_some();
+        Self { assets, setup: Vec::new(), reload, loaded: RwLock::new(None) }
+    }
+
+    /// Adds filters, tests and functions of the site to Tera; called each time the templates are read.
+    pub fn configure(mut self, setup: impl Fn(&mut ::tera::Tera) + Send + Sync + 'static) -> Self {
+        self.setup.push(Box::new(setup));
+        self
+    }
+
+    /// Whether changed templates are read again; by default they are if they are on disk.
+    pub fn reload(mut self, reload: bool) -> Self {
+        self.reload = reload;
+        self
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        let stamp = if self.reload { Stamp::of(&self.assets) } else { Stamp::default() };
+        let fresh = |loaded: &Arc<Loaded>| !self.reload || loaded.stamp == stamp;
+        if let Some(loaded) = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone().filter(fresh) {
+            return loaded;
+        }
+        let mut place = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = place.clone().filter(fresh) {
+            return loaded;
+        }
+        // The stamp is from before the reading: what changes meanwhile is read next time.
+        let loaded = Arc::new(Loaded { stamp, set: self.load() });
+        *place = Some(loaded.clone());
+        loaded
+    }
+
+    fn load(&self) -> std::result::Result<Set, Vec<TemplateError>> {
+        let sources = self.sources().map_err(|error| vec![error])?;
+        let texts = || sources.iter().map(|(name, bytes)| (name, text(bytes)));
+        let mut tera = self.empty(sources.keys());
+        if let Err(error) = tera.add_raw_templates(texts()) {
+            return Err(self.faults(&error, &sources));
+        }
+        let mentions: BTreeMap<_, _> = texts().map(|(name, text)| (name.clone(), scan(text, &LINKS))).collect();
+        let words = mentions.keys().map(|name| (name.clone(), reachable(name, &mentions))).collect();
+        Ok(Set { tera, sources, mentions, words })
+    }
+
+    /// Tera with everything but the templates.
+    fn empty<'a>(&self, names: impl Iterator<Item = &'a String>) -> ::tera::Tera {
+        let mut tera = ::tera::Tera::new();
+        tera.autoescape_on(names.filter(|name| is_markup(name)).cloned());
+        tera.register_function(URL_FOR, url_for);
+        tera.register_function(STATIC_URL, static_url);
+        for setup in &self.setup {
+            setup(&mut tera);
+        }
+        tera
+    }
+
+    fn sources(&self) -> std::result::Result<Sources, TemplateError> {
+        let folder = || self.assets.as_folder().map_or_else(String::new, |folder| folder.display().to_string());
+        let names = self.assets.names().map_err(|error| TemplateError::new(folder(), 0, 0, error.to_string()))?;
+        // What an editor leaves beside a file is no template.
+        let names = names.into_iter().filter(|name| !name.ends_with('~'));
+        names
+            .map(|name| {
+                let bytes = self.assets.read(&name);
+                let bytes = bytes.map_err(|error| TemplateError::new(self.file(&name), 0, 0, error.to_string()))?;
+                if let Err(error) = std::str::from_utf8(&bytes) {
+                    let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                    let (line, column) = position(&good, good.len());
+                    let message = format!("expected UTF-8, found the byte 0x{:02x}", bytes[error.valid_up_to()]);
+                    return Err(TemplateError::new(self.file(&name), line, column, message));
+                }
+                Ok((name.into_owned(), bytes))
+            })
+            .collect()
+    }
+
+    /// What a template is called in a message: a path from where the site runs, if it is on disk.
+    fn file(&self, name: &str) -> String {
+        let Some(path) = self.assets.path(name) else {
+            return name.to_owned();
+        };
+        let here = std::env::current_dir().unwrap_or_default();
+        path.strip_prefix(here).unwrap_or(&path).display().to_string()
+    }
+
+    /// Everything that is wrong, from Tera's first complaint.
+    fn faults(&self, error: &::tera::Error, sources: &Sources) -> Vec<TemplateError> {
+        if !matches!(error.kind(), ErrorKind::SyntaxError(_)) {
+            return self.errors(error, sources);
+        }
+        // Tera stops at the first template that it cannot parse. Alone, each may lack its parent, but not its syntax.
+        let alone = sources.iter().filter_map(|(name, bytes)| {
+            let error = self.empty([name].into_iter()).add_raw_template(name, text(bytes)).err()?;
+            matches!(error.kind(), ErrorKind::SyntaxError(_)).then(|| self.errors(&error, sources))
+        });
+        alone.flatten().collect()
+    }
+
+    /// Tera's error with file, line and column: from its parts, or where it has none, from its text.
+    fn errors(&self, error: &::tera::Error, sources: &Sources) -> Vec<TemplateError> {
+        let at = |name: &str, line: usize, column: usize, message: &str| {
+            let source = sources.get(name).map(text).unwrap_or_default();
+            let message = self.with_hint(message, sources);
+            TemplateError::new(self.file(name), line as u32, column as u32, message).source(source)
+        };
+        match error.kind() {
+            ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => {
+                let span = report.span();
+                let first = at(report.filename(), span.start_line, span.start_col + 1, report.message());
+                let trail = error.to_string();
+                let trail = trail.lines().filter_map(|line| line.strip_prefix("note: "));
+                vec![trail.fold(first, TemplateError::via)]
+            }
+            ErrorKind::MissingParent { current, parent } => {
+                let source = sources.get(current).map(text).unwrap_or_default();
+                let (line, column) = source.find(parent.as_str()).map_or((1, 1), |at| position(source, at));
+                vec![at(current, line as usize, column as usize, &format!("Unknown template `{parent}`"))]
+            }
+            ErrorKind::CircularExtend { tpl, .. } | ErrorKind::CircularInclude { tpl, .. } => {
+                vec![at(tpl, 0, 0, &error.to_string())]
+            }
+            _ => {
+                let text = error.to_string();
+                let reports = reports(&text);
+                let found = reports.iter().map(|(message, name, line, column)| at(name, *line, *column, message));
+                let found: Vec<TemplateError> = found.collect();
+                if found.is_empty() { vec![TemplateError::new("templates", 0, 0, lower(&text))] } else { found }
+            }
+        }
+    }
+
+    /// In lower case, and with the nearest template where one is missing.
+    fn with_hint(&self, message: &str, sources: &Sources) -> String {
+        let missing = message.strip_prefix("Unknown template `").and_then(|rest| rest.strip_suffix('`'));
+        match missing.and_then(|name| nearest(name, sources.keys().map(String::as_str))) {
+            Some(known) => format!("{}: did you mean `{known}`?", lower(message)),
+            None => lower(message),
+        }
+    }
+}
+
+/// The fault of a link by literal names, if it has one.
+fn broken_link(call: &Call, site: &Site) -> Option<String> {
+    if call.function == STATIC_URL {
+        let urls = site.shared::<StaticUrls>()?;
+        return Some(urls.url(call.literal(PATH)?).err()?.message());
+    }
+    let given = |arg: &str| call.args.iter().any(|(key, _)| key == arg);
+    let by = if given(ROUTE) { ROUTE } else { NAME };
+    let Some(name) = call.literal(by) else {
+        return (!given(by)).then(|| format!("{URL_FOR} needs the argument `{NAME}`"));
+    };
+    // The value of anything but a literal is not known yet: any would do.
+    let params = call.args.iter().filter(|(key, _)| key != by);
+    let params: Vec<_> = params.map(|(key, value)| (key.as_str(), value.as_deref().unwrap_or("x"))).collect();
+    let mut problem = None;
+    for namespace in namespaces(site, name) {
+        match site.url_for(namespace, name, &params) {
+            Ok(_) => return None,
+            Err(error) => problem = Some(error.message()),
+        }
+    }
+    Some(problem.unwrap_or_else(|| site.no_such_name(name)))
+}
+
+/// The namespaces in which a route of this name could be meant; a template may be rendered below any mount.
+fn namespaces<'a>(site: &'a Site, name: &str) -> Vec<&'a str> {
+    let names = site.routes().iter().filter_map(|route| route.name.as_deref());
+    let namespaces = names.filter_map(|known| known.strip_suffix(name));
+    namespaces.filter(|namespace| namespace.is_empty() || namespace.ends_with(':')).collect()
+}
+
+impl Engine for Tera {
+    fn render(&self, page: &Page<'_>) -> Result<String> {
+        let loaded = self.loaded();
+        let set = match &loaded.set {
+            Ok(set) => set,
+            Err(errors) => {
+                return Err(errors.first().cloned().map_or_else(|| Error::internal("no templates"), Error::from));
+            }
+        };
+        let template = page.template();
+        if !set.tera.contains_template(template) {
+            let hint = nearest(template, set.sources.keys().map(String::as_str));
+            let hint = hint.map(|known| format!(": did you mean `{known}`?")).unwrap_or_default();
+            return Err(Error::internal(format!("no template is called `{template}`{hint}")));
+        }
+        let context = context(page)?;
+        let guard = Restore(LINKS_NOW.replace(Some(page.links().clone())));
+        let rendered = set.tera.render(template, &context);
+        drop(guard);
+        rendered.map_err(|error| {
+            let found = self.errors(&error, &set.sources).into_iter().next();
+            found.map_or_else(|| Error::from(error), Error::from)
+        })
+    }
+
+    fn contains(&self, template: &str) -> bool {
+        self.loaded().set.as_ref().is_ok_and(|set| set.tera.contains_template(template))
+    }
+
+    fn uses<'n>(&self, template: &str, names: &[&'n str]) -> Vec<&'n str> {
+        let loaded = self.loaded();
+        let words = loaded.set.as_ref().ok().and_then(|set| set.words.get(template));
+        let Some(words) = words else {
+            return Vec::new();
+        };
+        let all = words.contains(EVERYTHING);
+        names.iter().copied().filter(|name| all || words.contains(*name)).collect()
+    }
+
+    fn check(&self, site: &Site) -> Result<()> {
+        let loaded = self.loaded();
+        let set = match &loaded.set {
+            Ok(set) => set,
+            Err(errors) => return Err(report(errors)),
+        };
+        let mut errors = Vec::new();
+        for (name, mentions) in &set.mentions {
+            let source = set.sources.get(name).map(text).unwrap_or_default();
+            for call in &mentions.calls {
+                if let Some(problem) = broken_link(call, site) {
+                    let (line, column) = position(source, call.at);
+                    errors.push(TemplateError::new(self.file(name), line, column, problem).source(source));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(report(&errors)) }
+    }
+}
+
+/// All faults as one error, each with its excerpt.
+fn report(errors: &[TemplateError]) -> Error {
+    let mut message = match errors.len() {
+        1 => "a template is broken".to_owned(),
+        count => format!("{count} templates are broken"),
+    };
+    for error in errors {
+        message.push_str("\n\n");
+        message.push_str(&format!("{error:#}"));
+    }
+    Error::internal(message).with_places(errors.iter().filter_map(TemplateError::place).collect())
+}
+
+/// The context and the names of layers, each value copied once.
+fn context(page: &Page<'_>) -> Result<Context> {
+    let mut context = Context::new();
+    for (name, value) in &page.names {
+        context.insert_value(*name, value.to_tera()?);
+    }
+    let own = page.view.context.to_tera()?;
+    let kind = own.name();
+    match own.into_map() {
+        Some(map) => map.into_iter().for_each(|(key, value)| context.insert_value(key.to_string(), value)),
+        None if kind == Value::none().name() => {}
+        None => return Err(page.no_names(kind)),
+    }
+    Ok(context)
+}
+
+const URL_FOR: &str = "url_for";
+const STATIC_URL: &str = "static_url";
+const LINKS: [&str; 2] = [URL_FOR, STATIC_URL];
+const NAME: &str = "name";
+const ROUTE: &str = "route";
+const PATH: &str = "path";
+/// Tera's own name for the whole context.
+const EVERYTHING: &str = "__tera_context";
+
+thread_local! {
+    /// Where the links of the page lead that this thread renders. Tera's functions are given the context only, and a
+    /// context holds no Rust values.
+    static LINKS_NOW: RefCell<Option<Links>> = const { RefCell::new(None) };
+}
+
+struct Restore(Option<Links>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        LINKS_NOW.set(self.0.take());
+    }
+}
+
+fn url_for(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let args = arguments(&kwargs)?;
+    let by = if args.iter().any(|(key, _)| *key == ROUTE) { ROUTE } else { NAME };
+    let name = args.iter().find(|(key, _)| *key == by).map(|(_, value)| value.as_str());
+    let name = name.ok_or_else(|| ::tera::Error::message(format!("{URL_FOR} needs the argument `{NAME}`")))?;
+    let params = args.iter().filter(|(key, _)| *key != by);
+    let params: Vec<(&str, &str)> = params.map(|(key, value)| (*key, value.as_str())).collect();
+    linked(|links| links.url_for(name, &params))
+}
+
+fn static_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let path = kwargs.must_get::<&str>(PATH)?;
+    linked(|links| links.static_url(path))
+}
+
+fn linked(link: impl FnOnce(&Links) -> Result<String>) -> TeraResult<String> {
+    LINKS_NOW.with_borrow(|links| match links {
+        Some(links) => link(links).map_err(|error| ::tera::Error::message(error.message())),
+        None => Err(::tera::Error::message("no page is being rendered")),
+    })
+}
+
+/// Arguments that can stand in a URL, as text.
+fn arguments(kwargs: &Kwargs) -> TeraResult<Vec<(&str, String)>> {
+    let argument = |(key, value): (_, &Value)| {
+        let key: &::tera::value::Key<'static> = key;
+        let key = key.as_str().unwrap_or_default();
+        if value.is_string() || value.is_number() || value.is_bool() {
+            return Ok((key, value.to_string()));
+        }
+        Err(::tera::Error::message(format!("the argument `{key}` must be text or a number, and is {}", value.name())))
+    };
+    kwargs.iter().map(argument).collect()
+}
+
+/// The words of a template and of all those that it can lead to: by a literal that names one, or by a component.
+fn reachable(name: &str, mentions: &BTreeMap<String, Mentions>) -> HashSet<String> {
+    let mut words = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut next = vec![name];
+    while let Some(name) = next.pop() {
+        let Some(found) = mentions.get(name).filter(|_| seen.insert(name)) else {
+            continue;
+        };
+        words.extend(found.words.iter().cloned());
+        next.extend(found.literals.iter().map(String::as_str));
+        let defines = |other: &Mentions| other.components.iter().any(|component| found.words.contains(component));
+        next.extend(mentions.iter().filter(|(_, other)| defines(other)).map(|(name, _)| name.as_str()));
+    }
+    words
+}
+
+/// Whether what is written into it has to be escaped: in everything that is not known to be no markup.
+fn is_markup(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    !["txt", "md", "json", "js", "css", "csv", "ics"].iter().any(|plain| extension.eq_ignore_ascii_case(plain))
+}
+
+/// Checked to be UTF-8 when it was read.
+fn text(bytes: &Bytes) -> &str {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    // A byte order mark is no part of a page.
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Tera's messages begin with a capital, ours do not.
+fn lower(message: &str) -> String {
+    let mut chars = message.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// The reports in the text of an error that has several: `error: MESSAGE`, then `--> FILE:LINE:COLUMN`.
+fn reports(text: &str) -> Vec<(&str, &str, usize, usize)> {
+    let mut found = Vec::new();
+    let mut message = "";
+    for line in text.lines() {
+        if let Some(text) = line.strip_prefix("error: ") {
+            message = text;
+        } else if let Some(place) = line.trim_start().strip_prefix("--> ") {
+            let mut parts = place.rsplitn(3, ':');
+            let column = parts.next().and_then(|part| part.parse().ok());
+            let line = parts.next().and_then(|part| part.parse().ok());
+            if let (Some(column), Some(line), Some(file)) = (column, line, parts.next()) {
+                found.push((message, file, line, column));
+            }
+        }
+    }
+    found
+}
+
+/// What tells one state of a folder from another without reading its files.
+#[derive(Debug, Default, PartialEq)]
+struct Stamp(Vec<(String, Option<Trace>)>);
+
+impl Stamp {
+    fn of(assets: &Assets) -> Self {
+        let names = assets.names().unwrap_or_default();
+        let trace = |name: &str| Trace::of(&std::fs::metadata(assets.path(name)?).ok()?);
+        Self(names.into_iter().map(|name| (name.clone().into_owned(), trace(&name))).collect())
+    }
+}
+
+/// Size and times of a file, and which file it is: an editor that writes a new one and renames it may keep both.
+#[derive(Debug, PartialEq)]
+struct Trace {
+    length: u64,
+    modified: SystemTime,
+    // The time of the last change of any kind, and the file's number.
+    #[cfg(unix)]
+    identity: (i64, i64, u64),
+}
+
+impl Trace {
+    fn of(found: &std::fs::Metadata) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Some(Self {
+            length: found.len(),
+            modified: found.modified().ok()?,
+            #[cfg(unix)]
+            identity: (found.ctime(), found.ctime_nsec(), found.ino()),
+        })
+    }
+}
