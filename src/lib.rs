@@ -26,6 +26,7 @@
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], and the hard parts of HTTP:
 //!   [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
+//! - Edges: [`testing`], a client in the same process.
 
 pub mod body;
 pub mod error;
@@ -57,6 +58,7 @@ pub mod layers;
 pub mod guide {}
 
 pub mod log;
+pub mod testing;
 
 pub use assets::Assets;
 pub use body::Body;

@@ -8,3 +8,4 @@ mod security_headers;
 mod stack;
 #[cfg(feature = "tera")]
 mod templates;
+mod testing;
