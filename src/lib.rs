@@ -23,8 +23,8 @@
 //!
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], and the hard parts of HTTP:
-//!   [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], [`session`], and the hard parts of
+//!   HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`testing`], a client in the same process.
 
@@ -49,6 +49,9 @@ mod nearest;
 pub mod negotiate;
 pub mod range;
 pub mod router;
+#[cfg(feature = "cookie-sessions")]
+pub mod seal;
+pub mod session;
 mod static_urls;
 pub mod template;
 
@@ -71,6 +74,7 @@ pub use request::{Connection, Request, RequestExt, RequestId};
 pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, text};
 pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};
 pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
+pub use session::Session;
 pub use stack::{App, Stack};
 pub use static_urls::StaticUrls;
 pub use template::View;

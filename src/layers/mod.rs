@@ -5,6 +5,7 @@ mod body_limit;
 mod deadline;
 mod request_ids;
 mod security_headers;
+mod sessions;
 mod templates;
 
 pub use access_log::AccessLog;
@@ -12,4 +13,5 @@ pub use body_limit::BodyLimit;
 pub use deadline::Deadline;
 pub use request_ids::RequestIds;
 pub use security_headers::SecurityHeaders;
+pub use sessions::Sessions;
 pub use templates::Templates;

@@ -1,0 +1,346 @@
+//! Remembers visitors from one request to the next.
+
+use crate::cookie::{Cookie, SameSite};
+use crate::session::{LazySession, Origin, Save, Saved, Session, Store, Token};
+use crate::site::{About, Start, short_name};
+use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Gives every request below it a [`Session`], kept in a [`Store`].
+///
+/// - A session that nobody touches costs nothing: its cookie is not decoded and its store not asked. One that is read
+///   and not changed is not written, and sets no cookie, except that it is renewed when a tenth of
+///   [`idle`](Sessions::idle) has passed.
+/// - The cookie is `HttpOnly`, `SameSite=Lax`, for the whole site, and gone with the browser's own session. By https it
+///   is `Secure`, and called `__Host-session`, which no other host and no plain http can set (RFC 6265bis §4.1.3.2); by
+///   http, where browsers would refuse that, `session`. By https only the first is read.
+/// - The session is written before the answer's first byte leaves. If it cannot be, the answer is the error: 503 for a
+///   store that cannot be reached.
+/// - After a failure nothing is written, unless [`Session::keep_on_error`] was called. A failure is an answer that
+///   carries an error ([`response.error()`](crate::ResponseExt::error): an `Err` of a handler or layer below, whatever
+///   its status, or a panic), or has a status of 500 or above. A handler which *returns* a 4xx page of its own has not
+///   failed.
+/// - An answer for which the session was read says `Vary: Cookie` (RFC 9110 §12.5.5). Where there was a session, or one
+///   begins or ends with it, it says `Cache-Control: private, no-cache` too (RFC 9111 §5.2.2), unless it has that
+///   header already: such an answer is one visitor's, and some shared caches overlook `Vary`. Not `no-store`, which
+///   would cost visitors the form they filled in when they go back to it.
+///
+/// ```
+/// use purlin::layers::Sessions;
+/// use purlin::session::MemoryStore;
+/// use std::time::Duration;
+///
+/// let layer = Sessions::new(MemoryStore::new())
+///     .idle(Duration::from_secs(30 * 60))
+///     .lifetime(Duration::from_secs(12 * 3600));
+/// ```
+#[derive(Clone)]
+pub struct Sessions {
+    // What a request's session needs is behind one pointer, and cloning that is all that an untouched session costs.
+    origin: Arc<Origin>,
+    store: &'static str,
+    name: Option<Cow<'static, str>>,
+    path: Cow<'static, str>,
+    same_site: SameSite,
+    idle: Duration,
+    lifetime: Duration,
+    persistent: bool,
+    https: bool,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Sessions {
+    /// Sessions kept in `store`.
+    pub fn new<S: Store>(store: S) -> Self {
+        let origin = Origin {
+            store: Arc::new(store),
+            clock: Arc::new(SystemTime::now),
+            names: [Cow::Borrowed("session"), Cow::Borrowed("__Host-session")],
+            lifetime: (90 * DAY).as_secs(),
+        };
+        Self {
+            origin: Arc::new(origin),
+            store: short_name::<S>(),
+            name: None,
+            path: "/".into(),
+            same_site: SameSite::Lax,
+            idle: 14 * DAY,
+            lifetime: 90 * DAY,
+            persistent: false,
+            https: false,
+        }
+    }
+
+    /// The name of the cookie, by http and https. `session` and `__Host-session` by default.
+    ///
+    /// A name with the prefix `__Host-` or `__Secure-` works by https only.
+    pub fn cookie_name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self.named()
+    }
+
+    /// Below which path the cookie is sent; `/` by default. With another the name by https is `__Secure-session`.
+    ///
+    /// A path is no wall between two sites on one host: a script of one can read what the other answers.
+    pub fn path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
+        self.path = path.into();
+        self.named()
+    }
+
+    fn named(mut self) -> Self {
+        let prefixed = if self.path == "/" { "__Host-session" } else { "__Secure-session" };
+        let names = match &self.name {
+            Some(name) => [name.clone(), name.clone()],
+            None => [Cow::Borrowed("session"), Cow::Borrowed(prefixed)],
+        };
+        Arc::make_mut(&mut self.origin).names = names;
+        self
+    }
+
+    /// Whether requests that another site caused carry the cookie; [`SameSite::Lax`] by default.
+    ///
+    /// `SameSite::None` holds by https only: by http browsers refuse it, and `Lax` is used.
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = same_site;
+        self
+    }
+
+    /// Every client comes by https, by a proxy that this server does not hear from; off by default, and not needed
+    /// where [`is_https`](RequestExt::is_https) tells.
+    pub fn https(mut self, always: bool) -> Self {
+        self.https = always;
+        self
+    }
+
+    /// After how long without use a session ends; 14 days by default.
+    ///
+    /// A session that is read is renewed once a tenth of this has passed since it was last, so that it ends after
+    /// between nine tenths and the whole of it. At least a second.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle.max(Duration::from_secs(1));
+        self
+    }
+
+    /// After how long a session ends, however much it is used; 90 days by default. At least a second.
+    ///
+    /// Rotation does not prolong it.
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime.max(Duration::from_secs(1));
+        Arc::make_mut(&mut self.origin).lifetime = self.lifetime.as_secs();
+        self
+    }
+
+    /// Keeps the cookie when the browser is closed, for as long as the session lasts; off by default.
+    pub fn persistent(mut self, persistent: bool) -> Self {
+        self.persistent = persistent;
+        self
+    }
+
+    /// Another clock than the system's, for tests.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.origin).clock = Arc::new(clock);
+        self
+    }
+
+    fn cookie(&self, https: bool, cookie: Cookie) -> Cookie {
+        let same_site = if https || self.same_site != SameSite::None { self.same_site } else { SameSite::Lax };
+        cookie.path(self.path.clone()).secure(https).same_site(same_site)
+    }
+
+    /// Writes what was done to the session; the `Set-Cookie` that the answer needs.
+    async fn save(&self, session: &Session, https: bool, failed: bool) -> Result<Option<HeaderValue>> {
+        let state = session.close();
+        if failed && !state.keep_on_error {
+            return Ok(None);
+        }
+        let Origin { store, lifetime, .. } = &*self.origin;
+        let name = self.origin.name(https);
+        let now = self.origin.now();
+
+        // Renewed by tenths, so that a session which is only read is hardly ever written.
+        let longest = now.saturating_add(self.idle.as_secs()).min(state.created.saturating_add(*lifetime));
+        let due = longest >= state.expires.saturating_add(self.idle.as_secs() / 10 + 1) || longest < state.expires;
+        let expires = if due { longest } else { state.expires };
+
+        if let Some(old) = &state.destroyed {
+            store.dyn_destroy(Token::new(name, old)).await.map_err(|error| error.carried())?;
+        }
+        let begins = state.token.is_none() && !state.values.is_empty();
+        let goes_on = state.token.is_some() && (!state.changes.is_empty() || state.rotate || state.stale || due);
+        let value = if begins || goes_on {
+            let max_age = self.persistent.then(|| Duration::from_secs(expires.saturating_sub(now)));
+            let cookie = |value: String| {
+                let cookie = self.cookie(https, Cookie::new(name.clone(), value));
+                max_age.map_or(cookie.clone(), |max_age| cookie.max_age(max_age))
+            };
+            let around = cookie(String::new()).to_header_value()?.len();
+            let save = Save {
+                cookie: name,
+                token: state.token.as_deref().map(|token| Token::new(name, token)),
+                changes: &state.changes,
+                values: &state.values,
+                created: state.created,
+                expires,
+                rotate: state.rotate,
+                now,
+                max_token_bytes: Cookie::MAX_BYTES.saturating_sub(around),
+            };
+            let only_renewed = goes_on && state.changes.is_empty() && !state.rotate && state.destroyed.is_none();
+            let saved = match store.dyn_save(save).await.map_err(|error| error.carried()) {
+                Ok(saved) => saved,
+                // Nothing is lost by it, and the page that was only looked at need not be.
+                Err(error) if only_renewed => {
+                    tracing::warn!("a session could not be renewed: {error:#}");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            match (saved, state.token) {
+                (Saved::Token(token), _) => Some(cookie(token)),
+                // The browser's own clock for it is set anew.
+                (Saved::Kept, Some(token)) if due && max_age.is_some() => Some(cookie(token)),
+                (Saved::Kept, _) => None,
+                (Saved::Emptied, _) => Some(self.cookie(https, Cookie::removal(name.clone()))),
+                (Saved::Gone, _) => {
+                    // No removal: the browser may have been given a new session by then, which it would take away.
+                    tracing::info!("a session ended while a request was under way: its changes are dropped");
+                    None
+                }
+            }
+        } else if state.destroyed.is_some() {
+            Some(self.cookie(https, Cookie::removal(name.clone())))
+        } else {
+            None
+        };
+        Ok(value.map(|cookie| cookie.to_header_value()).transpose()?)
+    }
+}
+
+impl Middleware for Sessions {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+        let https = self.https || req.is_https();
+        let lazy = LazySession::new(&self.origin, https, req.headers());
+        req.extensions_mut().insert(lazy.clone());
+        let mut response = next.call(req).await;
+        let Some(session) = lazy.loaded() else {
+            return Ok(response);
+        };
+        let failed = response.error().is_some() || response.status().is_server_error();
+        // One without a stored session is the same for everybody who has none.
+        let mut personal = !session.is_new();
+        // Boxed, so that requests which touch no session have no room kept for it.
+        match Box::pin(self.save(session, https, failed)).await {
+            Ok(Some(cookie)) => {
+                response.headers_mut().append(SET_COOKIE, cookie);
+                personal = true;
+            }
+            Ok(None) => {}
+            Err(error) if response.error().is_some() => {
+                // The answer can carry one error: the first.
+                tracing::error!("after a failure the session could not be saved either: {error:#}");
+            }
+            Err(error) => return Err(error.context("saving the session")),
+        }
+        vary_by_cookie(response.headers_mut());
+        if personal {
+            response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
+        }
+        Ok(response)
+    }
+
+    fn describe(&self, about: &mut About) {
+        about
+            .provides::<Session>()
+            .provides::<LazySession>()
+            .option("store", self.store)
+            .option("cookie", self.origin.name(self.https))
+            .option("idle", Words(self.idle))
+            .option("lifetime", Words(self.lifetime));
+        if self.https {
+            about.option("https", true);
+        }
+        if self.persistent {
+            about.option("persistent", true);
+        }
+        if self.path != "/" {
+            about.option("path", &self.path);
+        }
+        if self.same_site != SameSite::Lax {
+            about.option("same_site", format_args!("{:?}", self.same_site));
+        }
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        // Whatever a browser would refuse is told now, and not with the first session.
+        let schemes: &[bool] = if self.https || self.name.as_ref().is_some_and(|name| name.starts_with("__")) {
+            &[true]
+        } else {
+            &[false, true]
+        };
+        for https in schemes {
+            let cookie = Cookie::new(self.origin.name(*https).clone(), "");
+            self.cookie(*https, cookie)
+                .to_header_value()
+                .map_err(|error| Error::from(error).context("the layer Sessions"))?;
+        }
+        let store = self.origin.store.clone();
+        store.dyn_start(start).map_err(|error| error.context("the layer Sessions"))?;
+        if store.dyn_capabilities().shared {
+            let origin = self.origin.clone();
+            start.task("collecting ended sessions", move |mut stopping| async move {
+                while tokio::time::timeout(COLLECT_EVERY, stopping.wait()).await.is_err() {
+                    match origin.store.dyn_collect(origin.now()).await {
+                        Ok(0) => {}
+                        Ok(sessions) => tracing::debug!(sessions, "collected ended sessions"),
+                        Err(error) => tracing::warn!("ended sessions could not be collected: {:#}", error.carried()),
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let mut named = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    if !named.any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(b"cookie")) {
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("store", &self.store)
+            .field("cookie", self.origin.name(self.https))
+            .field("path", &self.path)
+            .field("same_site", &self.same_site)
+            .field("idle", &self.idle)
+            .field("lifetime", &self.lifetime)
+            .field("persistent", &self.persistent)
+            .field("https", &self.https)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A duration as a person would write it.
+struct Words(Duration);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let units = [(24 * 3600, "d"), (3600, "h"), (60, "min"), (1, "s")];
+        let (size, unit) = units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size)).unwrap_or((1, "s"));
+        write!(f, "{}{unit}", seconds / size)
+    }
+}
