@@ -1,0 +1,731 @@
+//! Sessions: lazy, written as changes, in every store.
+
+use purlin::config::{Secret, SecretKeys};
+use purlin::layers::Sessions;
+use purlin::request::Https;
+use purlin::session::{
+    Capabilities, CookieStore, LazySession, MemoryStore, Record, Save, Saved, Session, SessionError, Store, StoreError,
+    Token,
+};
+use purlin::site::Life;
+use purlin::{
+    BoxService, Error, Middleware, Redirect, Request, Response, ResponseExt, Result, Router, Service, Stack,
+    StatusCode, get, handler, text,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn in_cookies(current: &str, old: &[&str]) -> CookieStore {
+    CookieStore::new(&SecretKeys::new(Secret::new(current)).old(old.iter().copied().map(Secret::new).collect()))
+}
+
+/// What a browser does about one cookie.
+struct Browser {
+    app: BoxService,
+    cookie: Option<String>,
+    https: bool,
+}
+
+impl Browser {
+    fn new(app: impl Service + 'static) -> Self {
+        Self { app: BoxService::new(app), cookie: None, https: false }
+    }
+
+    /// Of another visitor.
+    fn another(&self) -> Self {
+        Self { app: self.app.clone(), cookie: None, https: false }
+    }
+
+    async fn get(&mut self, path: &str) -> Response {
+        let response = self.app.call(self.request(path)).await;
+        self.note(&response);
+        response
+    }
+
+    fn request(&self, path: &str) -> Request {
+        let mut req = Request::default();
+        *req.uri_mut() = path.parse().unwrap();
+        if let Some(cookie) = &self.cookie {
+            req.headers_mut().insert("cookie", format!("theme=dark; {cookie}").parse().unwrap());
+        }
+        if self.https {
+            req.extensions_mut().insert(Https);
+        }
+        req
+    }
+
+    fn note(&mut self, response: &Response) {
+        if let Some(set) = set_cookie(response) {
+            let pair = set.split(';').next().unwrap();
+            self.cookie = (!set.contains("Max-Age=0;")).then(|| pair.to_owned());
+        }
+    }
+
+    async fn text(&mut self, path: &str) -> String {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}: {:?}", response.error());
+        body(response).await
+    }
+}
+
+async fn body(response: Response) -> String {
+    String::from_utf8(response.into_body().collect(1 << 20).await.unwrap().into()).unwrap()
+}
+
+fn set_cookie(response: &Response) -> Option<&str> {
+    let mut all = response.headers().get_all("set-cookie").iter();
+    let first = all.next().map(|value| value.to_str().unwrap());
+    assert!(all.next().is_none(), "one session has one cookie");
+    first
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+async fn count(session: Session) -> Result<String> {
+    Ok(session.increment("n", 1)?.to_string())
+}
+
+async fn show(session: Session) -> Result<String> {
+    let flash = session.take_flash();
+    let flash: Vec<_> = flash.iter().map(|flash| format!("{}={}", flash.kind, flash.message)).collect();
+    Ok(format!("{:?} {}", session.get::<i64>("n")?, flash.join(" ")))
+}
+
+async fn peek(session: Session) -> Result<String> {
+    Ok(format!("{:?}", session.get::<i64>("n")?))
+}
+
+async fn flash(session: Session) -> Redirect {
+    session.flash("success", "Saved.");
+    session.flash("info", "Second.");
+    Redirect::see_other("/show")
+}
+
+async fn sign_in(session: Session) -> Result<&'static str> {
+    session.rotate();
+    session.insert("user", &7)?;
+    Ok("")
+}
+
+async fn sign_out(session: Session) -> &'static str {
+    session.destroy();
+    ""
+}
+
+async fn sign_out_with_words(session: Session) -> &'static str {
+    session.destroy();
+    session.flash("info", "Bye.");
+    ""
+}
+
+async fn fail(session: Session) -> Result<String> {
+    session.increment("n", 100)?;
+    Err(Error::not_found("no such page"))
+}
+
+async fn panics(session: Session) -> String {
+    session.insert("n", &1000).unwrap();
+    panic!("on purpose");
+}
+
+async fn answers_500(session: Session) -> Result<StatusCode> {
+    session.increment("n", 100)?;
+    Ok(StatusCode::BAD_GATEWAY)
+}
+
+async fn answers_422(session: Session) -> Result<StatusCode> {
+    session.increment("n", 1)?;
+    Ok(StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+async fn fails_and_keeps(session: Session) -> Result<String> {
+    session.keep_on_error();
+    session.increment("n", 1)?;
+    Err(Error::unauthorized("wrong password"))
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/plain", get(async || "plain"))
+        .route("/count", get(count))
+        .route("/show", get(show))
+        .route("/peek", get(peek))
+        .route("/flash", get(flash))
+        .route("/sign-in", get(sign_in))
+        .route("/sign-out", get(sign_out))
+        .route("/sign-out-with-words", get(sign_out_with_words))
+        .route("/fail", get(fail))
+        .route("/panic", get(panics))
+        .route("/bad-gateway", get(answers_500))
+        .route("/422", get(answers_422))
+        .route("/fails-and-keeps", get(fails_and_keeps))
+}
+
+/// Counts what is asked of a store.
+struct Counting<S> {
+    store: S,
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl<S> Counting<S> {
+    fn new(store: S) -> (Self, Arc<Mutex<Vec<&'static str>>>) {
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        (Self { store, asked: asked.clone() }, asked)
+    }
+
+    fn note(&self, what: &'static str) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+impl<S: Store> Store for Counting<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+        self.note("load");
+        self.store.load(token, now).await
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
+        self.note("save");
+        self.store.save(save).await
+    }
+
+    async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
+        self.note("destroy");
+        self.store.destroy(token).await
+    }
+}
+
+fn take(asked: &Mutex<Vec<&'static str>>) -> Vec<&'static str> {
+    std::mem::take(&mut asked.lock().unwrap())
+}
+
+/// Runs the same test on a store in the client's hands and on one on the server.
+macro_rules! on_every_store {
+    ($($(#[$doc:meta])* async fn $name:ident($store:ident) $body:block)*) => {
+        mod in_a_cookie {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(in_cookies(SECRET, &[])).await; })*
+        }
+        mod in_memory {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(MemoryStore::new()).await; })*
+        }
+        $($(#[$doc])* async fn $name($store: impl Store) $body)*
+    };
+}
+
+on_every_store! {
+    async fn a_counter_counts(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        for expected in ["1", "2", "3"] {
+            assert_eq!(browser.text("/count").await, expected);
+        }
+        let mut other = browser.another();
+        assert_eq!(other.text("/count").await, "1");
+        assert_eq!(browser.text("/peek").await, "Some(3)");
+    }
+
+    async fn an_untouched_session_costs_the_store_nothing(store) {
+        let (store, asked) = Counting::new(store);
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        take(&asked);
+        let response = browser.get("/plain").await;
+        assert_eq!(take(&asked), [""; 0]);
+        assert_eq!(set_cookie(&response), None);
+        assert_eq!(header(&response, "vary"), None);
+        assert_eq!(header(&response, "cache-control"), None);
+    }
+
+    async fn an_unchanged_session_is_not_written(store) {
+        let (store, asked) = Counting::new(store);
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        assert_eq!(take(&asked), ["save"], "without a cookie there is nothing to load");
+        let response = browser.get("/peek").await;
+        assert_eq!(take(&asked), ["load"]);
+        assert_eq!(set_cookie(&response), None);
+        assert_eq!(header(&response, "vary"), Some("Cookie"));
+        assert_eq!(header(&response, "cache-control"), Some("private, no-cache"));
+    }
+
+    async fn a_visitor_without_a_session_is_given_none_for_looking(store) {
+        let (store, asked) = Counting::new(store);
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        let response = browser.get("/show").await;
+        assert_eq!(take(&asked), [""; 0]);
+        assert_eq!(set_cookie(&response), None);
+        assert_eq!(header(&response, "vary"), Some("Cookie"));
+        assert_eq!(header(&response, "cache-control"), None, "the page is the same for all without a session");
+    }
+
+    async fn a_message_survives_the_redirect_and_is_shown_once(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        assert_eq!(browser.get("/flash").await.status(), 303);
+        assert_eq!(browser.text("/plain").await, "plain");
+        assert_eq!(browser.text("/show").await, "None success=Saved. info=Second.");
+        assert_eq!(browser.text("/show").await, "None ");
+    }
+
+    async fn a_message_is_kept_when_its_page_fails(store) {
+        async fn shows_and_fails(session: Session) -> Result<String> {
+            assert_eq!(session.take_flash().len(), 2);
+            Err(Error::internal("the template is broken"))
+        }
+        let routes = routes().route("/broken", get(shows_and_fails));
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes));
+        browser.get("/flash").await;
+        assert_eq!(browser.get("/broken").await.status(), 500);
+        assert_eq!(browser.text("/show").await, "None success=Saved. info=Second.");
+    }
+
+    async fn a_message_left_by_the_page_itself_is_shown_on_it(store) {
+        async fn at_once(session: Session) -> String {
+            session.flash("info", "now");
+            format!("{}", session.take_flash().len())
+        }
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(handler(at_once)));
+        let response = browser.get("/").await;
+        assert_eq!(set_cookie(&response), None, "nothing is left to be kept");
+        assert_eq!(body(response).await, "1");
+    }
+
+    async fn a_failure_leaves_the_session_as_it_was(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        for (path, status) in [("/fail", 404), ("/panic", 500), ("/bad-gateway", 502)] {
+            let response = browser.get(path).await;
+            assert_eq!(response.status(), status);
+            assert_eq!(set_cookie(&response), None, "{path}");
+            assert_eq!(browser.text("/peek").await, "Some(1)", "{path}");
+        }
+    }
+
+    async fn a_failure_that_asks_for_it_is_remembered(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        assert_eq!(browser.get("/fails-and-keeps").await.status(), 401);
+        assert_eq!(browser.get("/fails-and-keeps").await.status(), 401);
+        assert_eq!(browser.text("/peek").await, "Some(2)");
+    }
+
+    async fn a_page_that_answers_422_has_not_failed(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        assert_eq!(browser.get("/422").await.status(), 422);
+        assert_eq!(browser.text("/peek").await, "Some(1)");
+    }
+
+    async fn signing_in_changes_the_cookie_and_keeps_the_session(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        let before = browser.cookie.clone();
+        browser.text("/sign-in").await;
+        assert_ne!(browser.cookie, before);
+        assert_eq!(browser.text("/peek").await, "Some(1)");
+    }
+
+    async fn signing_out_forgets_the_session(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        let response = browser.get("/sign-out").await;
+        let expected = "session=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax";
+        assert_eq!(set_cookie(&response), Some(expected));
+        assert_eq!(browser.text("/peek").await, "None");
+        assert_eq!(browser.text("/sign-out").await, "", "twice is no error");
+    }
+
+    async fn words_of_farewell_begin_a_session_of_their_own(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        let before = browser.cookie.clone();
+        browser.text("/sign-out-with-words").await;
+        assert_ne!(browser.cookie, before);
+        assert_eq!(browser.text("/show").await, "None info=Bye.");
+    }
+
+    async fn junk_in_the_cookie_is_no_session(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        browser.text("/count").await;
+        let good = browser.cookie.clone().unwrap();
+        let forged = format!("{}{}", &good[..good.len() - 2], if good.ends_with("AA") { "BB" } else { "AA" });
+        let (short, long) = (&good[..good.len() - 1], &good.repeat(40));
+        for cookie in ["session=", "session=x", "session=\"\"", "session=é", &forged, short, long] {
+            browser.cookie = Some(cookie.to_owned());
+            assert_eq!(browser.text("/peek").await, "None", "{cookie}");
+            assert_eq!(browser.cookie.as_deref(), Some(cookie), "a cookie that opens nothing is left alone");
+        }
+        browser.cookie = Some(format!("{forged}; other=1"));
+        assert_eq!(browser.text("/count").await, "1", "a new session takes its place");
+    }
+
+    async fn the_cookie_is_kept_from_scripts_and_other_sites(store) {
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
+        let response = browser.get("/count").await;
+        let set = set_cookie(&response).unwrap();
+        assert!(set.starts_with("session=") && set.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{set}");
+        browser.https = true;
+        let response = browser.get("/count").await;
+        let set = set_cookie(&response).unwrap();
+        assert!(set.starts_with("__Host-session="), "{set}");
+        assert!(set.ends_with("; Path=/; HttpOnly; Secure; SameSite=Lax"), "{set}");
+        assert_eq!(body(response).await, "1", "a session from plain http, which may have been planted, is not taken over");
+    }
+
+    async fn options_shape_the_cookie(store) {
+        let layer = Sessions::new(store)
+            .https(true)
+            .path("/app")
+            .same_site(purlin::cookie::SameSite::Strict)
+            .persistent(true)
+            .idle(Duration::from_secs(3600));
+        let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
+        let response = browser.get("/count").await;
+        let set = set_cookie(&response).unwrap();
+        assert!(set.starts_with("__Secure-session="), "{set}");
+        assert!(set.ends_with("; Path=/app; Max-Age=3600; HttpOnly; Secure; SameSite=Strict"), "{set}");
+    }
+
+    async fn the_answers_own_caching_words_stand(store) {
+        async fn own(session: Session) -> Result<Response> {
+            session.insert("n", &1)?;
+            let response = text("").with_header(purlin::header::CACHE_CONTROL, "no-store".parse()?);
+            Ok(response.with_header(purlin::header::VARY, "accept, COOKIE".parse()?))
+        }
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(handler(own)));
+        let response = browser.get("/").await;
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        assert_eq!(response.headers().get_all("vary").iter().count(), 1);
+    }
+
+    async fn handles_of_one_request_share_the_session(store) {
+        async fn two(first: Session, mut req: Request) -> Result<String> {
+            let second: Session = purlin::RequestExt::extract(&mut req).await?;
+            first.insert("a", "1")?;
+            tokio::task::yield_now().await;
+            let third = LazySession::of(&req)?.load().await?;
+            let other = tokio::spawn(async move { third.insert("b", "2") });
+            other.await??;
+            second.remove("a");
+            Ok(format!("{:?} {:?}", first.keys(), first.contains("a")))
+        }
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(handler(two)));
+        assert_eq!(browser.text("/").await, r#"["b"] false"#);
+    }
+
+    async fn values_are_typed(store) {
+        #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+        struct Cart { items: Vec<(u32, String)>, note: Option<String> }
+        async fn typed(session: Session) -> Result<String> {
+            let cart = Cart { items: vec![(1, "tea".into())], note: None };
+            if session.get::<Cart>("cart")?.is_none() {
+                session.insert("cart", &cart)?;
+            }
+            assert_eq!(session.get::<Cart>("cart")?, Some(cart));
+            let error = session.get::<u8>("cart").unwrap_err();
+            assert_eq!(error.to_string(), r#"session value "cart": expected u8, found an object"#);
+            let error = session.increment("cart", 1).unwrap_err();
+            assert_eq!(error.to_string(), r#"session value "cart": expected an integer to add to, found an object"#);
+            let unit: std::collections::HashMap<(u8, u8), u8> = [((1, 1), 1)].into();
+            assert!(matches!(session.insert("map", &unit), Err(SessionError::Write { .. })));
+            assert!(matches!(session.insert("_flash:x", "x"), Err(SessionError::Reserved { .. })));
+            assert_eq!(session.increment("i", i64::MAX)?, i64::MAX);
+            assert_eq!(session.increment("i", 1)?, i64::MAX);
+            session.clear();
+            session.insert("after", &true)?;
+            assert_eq!(session.keys(), ["after"]);
+            Ok(format!("{session:?}"))
+        }
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(handler(typed)));
+        assert_eq!(browser.text("/").await, r#"Session { keys: {"after"}, changes: {"*": remove, "after": set}, .. }"#);
+        browser.text("/").await;
+    }
+
+    async fn a_session_ends_when_it_is_idle_or_old(store) {
+        let clock = Arc::new(AtomicU64::new(1_800_000_000));
+        let hand = clock.clone();
+        let now = move || SystemTime::UNIX_EPOCH + Duration::from_secs(hand.load(Ordering::Relaxed));
+        let (store, asked) = Counting::new(store);
+        let layer =
+            Sessions::new(store).clock(now).idle(Duration::from_secs(1000)).lifetime(Duration::from_secs(3000));
+        let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
+        browser.text("/count").await;
+        // Seconds since the last request; what is seen; whether it is renewed.
+        let steps = [
+            (99, "Some(1)", false),
+            (2, "Some(1)", true),
+            (999, "Some(1)", true),
+            (999, "Some(1)", true),
+            // 2099 s old: from here the lifetime is what ends it, and nothing can be renewed beyond.
+            (899, "Some(1)", false),
+            (1, "Some(1)", false),
+            (1, "None", false),
+        ];
+        for (row, (seconds, seen, renewed)) in steps.into_iter().enumerate() {
+            take(&asked);
+            clock.fetch_add(seconds, Ordering::Relaxed);
+            assert_eq!(browser.text("/peek").await, seen, "row {row}");
+            let expected: &[&str] = if renewed { &["load", "save"] } else { &["load"] };
+            assert_eq!(take(&asked), expected, "row {row}");
+        }
+        browser.text("/count").await;
+        clock.fetch_add(1000, Ordering::Relaxed);
+        assert_eq!(browser.text("/peek").await, "None");
+    }
+
+    async fn an_answer_that_has_left_takes_its_session_along(store) {
+        let kept = Arc::<Mutex<Option<Session>>>::default();
+        let keep = kept.clone();
+        let handler = handler(move |session: Session| {
+            *keep.lock().unwrap() = Some(session);
+            async { "" }
+        });
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(handler));
+        browser.text("/").await;
+        let late = kept.lock().unwrap().take().unwrap();
+        assert!(matches!(late.insert("k", &1), Err(SessionError::Closed { .. })));
+        assert!(matches!(late.increment("k", 1), Err(SessionError::Closed { .. })));
+        late.flash("info", "lost, and logged");
+        assert!(late.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn requests_at_once_lose_no_change() {
+    async fn set(session: Session, uri: purlin::Uri) -> Result<&'static str> {
+        session.insert(uri.path(), &true)?;
+        session.increment("n", 1)?;
+        tokio::task::yield_now().await;
+        Ok("")
+    }
+    async fn keys(session: Session) -> Result<String> {
+        Ok(format!("{} {}", session.keys().len(), session.get::<i64>("n")?.unwrap_or(0)))
+    }
+    let routes = Router::new().route("/set/{n}", get(set)).route("/keys", get(keys)).route("/count", get(count));
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(routes));
+    browser.text("/count").await;
+    let tasks: Vec<_> = (0..200)
+        .map(|n| {
+            let (app, req) = (browser.app.clone(), browser.request(&format!("/set/{n}")));
+            tokio::spawn(async move { app.call(req).await.status() })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+    assert_eq!(browser.text("/keys").await, "201 201");
+}
+
+#[tokio::test]
+async fn a_planted_id_is_worth_nothing_after_sign_in() {
+    let mut victim = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(routes()));
+    victim.text("/count").await;
+    let planted = victim.cookie.clone();
+    victim.text("/sign-in").await;
+    let mut attacker = victim.another();
+    attacker.cookie.clone_from(&planted);
+    assert_eq!(attacker.text("/peek").await, "Some(1)", "what he had");
+    victim.text("/count").await;
+    assert_eq!(attacker.text("/peek").await, "Some(1)", "and nothing from then on");
+    assert_eq!(attacker.cookie, planted, "nor the new id");
+}
+
+#[tokio::test]
+async fn only_a_session_on_the_server_has_an_id() {
+    async fn id(session: Session) -> Result<String> {
+        session.insert("k", &1)?;
+        Ok(session.id().map(|id| id.to_string()).unwrap_or_default())
+    }
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(handler(id)));
+    assert_eq!(browser.text("/").await, "");
+    let cookie = browser.cookie.clone().unwrap();
+    assert_eq!(format!("session={}", browser.text("/").await), cookie);
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(in_cookies(SECRET, &[]))).app(handler(id)));
+    assert_eq!(browser.text("/").await, "");
+    assert_eq!(browser.text("/").await, "");
+}
+
+#[tokio::test]
+async fn a_session_too_large_for_its_cookie_is_an_error_that_says_why() {
+    async fn large(session: Session) -> Result<&'static str> {
+        session.insert("cart", &"x".repeat(5000))?;
+        Ok("")
+    }
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(in_cookies(SECRET, &[]))).app(handler(large)));
+    let response = browser.get("/").await;
+    assert_eq!(response.status(), 500);
+    let error = format!("{:#}", response.error().unwrap());
+    assert!(error.starts_with("saving the session: the session is too large for a cookie: 6"), "{error}");
+    assert!(error.contains(r#"most is taken by "cart" (5006 bytes)"#), "{error}");
+}
+
+#[tokio::test]
+async fn the_largest_cookie_is_one_that_browsers_keep() {
+    async fn large(session: Session, uri: purlin::Uri) -> Result<&'static str> {
+        session.insert("k", &"x".repeat(uri.path()[1..].parse()?))?;
+        Ok("")
+    }
+    let layer = Sessions::new(in_cookies(SECRET, &[])).https(true).persistent(true);
+    let mut browser = Browser::new(Stack::new().layer(layer).app(handler(large)));
+    let mut longest = 0;
+    for bytes in 2800..3100 {
+        let response = browser.get(&format!("/{bytes}")).await;
+        let Some(set) = set_cookie(&response) else { break };
+        longest = set.len();
+    }
+    assert!((4093..=4096).contains(&longest), "{longest} bytes");
+}
+
+#[tokio::test]
+async fn a_new_secret_takes_over_the_sessions_of_the_old_one() {
+    let old = "fedcba9876543210fedcba9876543210";
+    let app = |store| Stack::new().layer(Sessions::new(store)).app(routes());
+    let mut before = Browser::new(app(in_cookies(old, &[])));
+    before.text("/count").await;
+    let mut after = Browser::new(app(in_cookies(SECRET, &[old])));
+    after.cookie = before.cookie;
+    assert_eq!(after.text("/peek").await, "Some(1)");
+    let mut later = Browser::new(app(in_cookies(SECRET, &[])));
+    later.cookie = after.cookie;
+    assert_eq!(later.text("/peek").await, "Some(1)", "reading it sealed it anew");
+}
+
+/// A store that is down, from the given call on.
+struct Down(&'static str);
+
+impl Store for Down {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::shared()
+    }
+
+    async fn load(&self, _: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+        match self.0 {
+            "load" => Err(StoreError::Unavailable("connection refused".into())),
+            _ => Ok(Some(Record::new(Default::default(), now, now + 3600))),
+        }
+    }
+
+    async fn save(&self, _: Save<'_>) -> Result<Saved, StoreError> {
+        Err(StoreError::Unavailable("connection reset".into()))
+    }
+
+    async fn destroy(&self, _: Token<'_>) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("connection reset".into()))
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_503_with_its_cause() {
+    async fn without(session: Option<Session>) -> String {
+        session.is_some().to_string()
+    }
+    let table = [
+        ("load", "/peek", "loading the session: the session store is unavailable: connection refused"),
+        ("save", "/count", "saving the session: the session store is unavailable: connection reset"),
+        ("destroy", "/sign-out", "saving the session: the session store is unavailable: connection reset"),
+    ];
+    for (down, path, expected) in table {
+        let routes = routes().route("/without", get(without));
+        let mut browser = Browser::new(Stack::new().layer(Sessions::new(Down(down))).app(routes));
+        browser.cookie = Some("session=x".into());
+        let response = browser.get(path).await;
+        assert_eq!(response.status(), 503, "{down}");
+        assert_eq!(format!("{:#}", response.error().unwrap()), expected);
+        assert_eq!(browser.text("/plain").await, "plain", "pages that need no session are there");
+        let seen = browser.text("/without").await;
+        assert_eq!(seen, (down != "load").to_string(), "a page is not lost because its session could not be renewed");
+        let response = browser.get("/fails-and-keeps").await;
+        let status = if down == "load" { 503 } else { 401 };
+        assert_eq!(response.status(), status, "the first failure is the one that is told");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_above_the_handler_may_read_the_session_later() {
+    struct Shows;
+    impl Middleware for Shows {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            let session = LazySession::of(&req)?;
+            let mut response = next.call(req).await;
+            if session.is_sent() {
+                let flash = session.load().await?.take_flash();
+                *response.body_mut() = format!("{} messages", flash.len()).into();
+            }
+            Ok(response)
+        }
+    }
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).layer(Shows).app(routes()));
+    assert_eq!(browser.text("/plain").await, "plain");
+    browser.get("/flash").await;
+    assert_eq!(browser.text("/plain").await, "2 messages");
+    assert_eq!(browser.text("/plain").await, "0 messages");
+}
+
+#[tokio::test]
+async fn a_handler_without_the_layer_is_found_when_the_site_starts() {
+    let error = Stack::new().app(routes()).check().unwrap_err().to_string();
+    assert!(
+        error.contains("needs `Session`, which no layer above it provides: add `.layer(Sessions::new(…))`"),
+        "{error}"
+    );
+    assert_eq!(Browser::new(routes()).get("/peek").await.status(), 500);
+}
+
+#[tokio::test]
+async fn what_a_browser_would_refuse_is_told_when_the_site_starts() {
+    let layer = || Sessions::new(MemoryStore::new());
+    let table = [
+        (layer().cookie_name("my session"), r#"the layer Sessions: cookie name "my session""#),
+        (layer().path("app"), r#"the layer Sessions: path of cookie "session""#),
+        (layer().cookie_name("__Host-id").path("/app"), r#"the layer Sessions: cookie "__Host-id": browsers accept"#),
+        (
+            Sessions::new(in_cookies("short", &[])),
+            "the layer Sessions: the secret of the session cookie: expected a secret",
+        ),
+        (
+            Sessions::new(in_cookies(SECRET, &["old"])),
+            "the layer Sessions: the secret of the session cookie: expected a secret",
+        ),
+    ];
+    for (layer, expected) in table {
+        let error = Life::start(&Stack::new().layer(layer).app(routes())).unwrap_err();
+        assert!(format!("{error:#}").starts_with(expected), "{error:#}");
+    }
+    for good in [layer(), layer().cookie_name("__Host-id"), layer().same_site(purlin::cookie::SameSite::None)] {
+        Life::start(&Stack::new().layer(good).app(routes())).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_sessions_are_collected_while_the_site_lives() {
+    let store = Arc::new(MemoryStore::new());
+    let clock = Arc::new(AtomicU64::new(1_800_000_000));
+    let hand = clock.clone();
+    let now = move || SystemTime::UNIX_EPOCH + Duration::from_secs(hand.load(Ordering::Relaxed));
+    let layer = Sessions::new(store.clone()).clock(now).idle(Duration::from_secs(10));
+    let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
+    let life = Life::start(&browser.app).unwrap();
+    browser.text("/count").await;
+    clock.fetch_add(10, Ordering::Relaxed);
+    assert_eq!(store.len(), 1);
+    // Of the paused clock: it passes at once, and the site's own work runs meanwhile.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(store.len(), 0);
+    assert!(life.end(Duration::from_secs(1)).await.is_empty(), "it ends with the site");
+}
+
+#[test]
+fn the_stack_prints_the_sessions_and_no_secret() {
+    let app = Stack::new().layer(Sessions::new(in_cookies(SECRET, &[])).persistent(true)).app(routes());
+    let table = app.check().unwrap().stack_table();
+    assert!(table.contains("store=CookieStore  cookie=session  idle=14d  lifetime=90d  persistent=true\n"), "{table}");
+    let layer = Sessions::new(in_cookies(SECRET, &[])).https(true);
+    assert!(!format!("{layer:?}").contains(SECRET));
+}
