@@ -5,6 +5,7 @@ mod body_limit;
 mod deadline;
 mod request_ids;
 mod security_headers;
+#[cfg(feature = "cookie-sessions")]
 mod sessions;
 mod stack;
 #[cfg(feature = "tera")]
