@@ -41,6 +41,8 @@ pub mod assets;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+#[cfg(feature = "compression")]
+mod encode;
 mod excerpt;
 pub mod extract;
 pub mod handler;

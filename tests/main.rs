@@ -2,6 +2,7 @@
 
 mod access_log;
 mod body_limit;
+mod compression;
 mod deadline;
 mod request_ids;
 mod security_headers;

@@ -2,6 +2,8 @@
 
 mod access_log;
 mod body_limit;
+#[cfg(feature = "compression")]
+mod compression;
 mod deadline;
 mod request_ids;
 mod security_headers;
@@ -10,6 +12,8 @@ mod templates;
 
 pub use access_log::AccessLog;
 pub use body_limit::BodyLimit;
+#[cfg(feature = "compression")]
+pub use compression::Compression;
 pub use deadline::Deadline;
 pub use request_ids::RequestIds;
 pub use security_headers::SecurityHeaders;

@@ -1,0 +1,230 @@
+//! `Compression`: answers as small as the client likes, and never wrong.
+
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
+use futures_core::Stream;
+use purlin::http::Request as HttpRequest;
+use purlin::layers::Compression;
+use purlin::{Body, Bytes, HeaderValue, Request, Response, Service, Stack, StatusCode, handler, header};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncReadExt;
+
+fn text(length: usize) -> String {
+    "<li>A line of a page, not unlike the one before it.</li>\n".repeat(length / 57 + 1)[..length].to_owned()
+}
+
+fn page(length: usize) -> Response {
+    purlin::html(text(length))
+}
+
+/// An answer made by its path.
+async fn answer(req: Request) -> Response {
+    let mut response = page(4000);
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    match req.uri().path() {
+        "/small" => return page(859),
+        "/enough" => return page(860),
+        "/large" => return page(300_000),
+        "/etag" => set("etag", "\"one\""),
+        "/weak" => set("etag", "W/\"one\""),
+        "/ranges" => set("accept-ranges", "bytes"),
+        "/encoded" => set("content-encoding", "br"),
+        "/image" => set("content-type", "image/png"),
+        "/svg" => set("content-type", "image/svg+xml"),
+        "/digest" => set("content-digest", "sha-256=:abc=:"),
+        "/no-transform" => set("cache-control", "public, no-transform"),
+        "/vary" => set("vary", "Cookie"),
+        "/vary-encoding" => set("vary", "cookie, Accept-Encoding"),
+        "/part" => {
+            set("content-range", "bytes 0-3999/9000");
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            None
+        }
+        _ => None,
+    };
+    response
+}
+
+async fn ask(path: &str, accept: Option<&str>) -> Response {
+    let app = Stack::new().layer(Compression::new()).app(handler(answer));
+    let mut req = HttpRequest::get(path).body(Body::empty()).unwrap();
+    if let Some(accept) = accept {
+        req.headers_mut().insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+    }
+    app.call(req).await
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+async fn decoded(response: Response) -> String {
+    let coding = header(&response, "content-encoding").map(str::to_owned);
+    let bytes = response.into_body().collect(1 << 20).await.unwrap();
+    let mut text = String::new();
+    match coding.as_deref() {
+        Some("br") => BrotliDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
+        Some("gzip") => GzipDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
+        Some("deflate") => ZlibDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
+        Some(other) => panic!("not offered: {other}"),
+        None => (&bytes[..]).read_to_string(&mut text).await.unwrap(),
+    };
+    text
+}
+
+#[tokio::test]
+async fn the_clients_preference_decides_and_the_bytes_come_back() {
+    let table = [
+        (None, None),
+        (Some(""), None),
+        (Some("identity"), None),
+        (Some("gzip"), Some("gzip")),
+        (Some("deflate"), Some("deflate")),
+        (Some("gzip, deflate, br"), Some("br")),
+        (Some("gzip, br;q=0.5"), Some("gzip")),
+        (Some("br;q=0, *"), Some("gzip")),
+        (Some("*;q=0"), None),
+        (Some("identity;q=0, *;q=0"), None),
+        (Some("GZIP"), Some("gzip")),
+        (Some("gzip;q=nonsense, deflate;q=0.1"), Some("deflate")),
+    ];
+    for (accept, coding) in table {
+        for path in ["/", "/large"] {
+            let response = ask(path, accept).await;
+            assert_eq!(header(&response, "content-encoding"), coding, "{path} {accept:?}");
+            assert_eq!(header(&response, "vary"), Some("accept-encoding"), "{path} {accept:?}");
+            let length = if path == "/" { 4000 } else { 300_000 };
+            assert_eq!(decoded(response).await, text(length), "{path} {accept:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_should_not_be_compressed_is_left_alone() {
+    for path in ["/encoded", "/image", "/part", "/no-transform"] {
+        let response = ask(path, Some("gzip")).await;
+        assert_ne!(header(&response, "content-encoding"), Some("gzip"), "{path}");
+        assert_eq!(header(&response, "vary"), None, "{path}");
+        assert_eq!(response.body().len(), Some(4000), "{path}");
+    }
+    let small = ask("/small", Some("gzip")).await;
+    assert_eq!((header(&small, "content-encoding"), header(&small, "vary")), (None, Some("accept-encoding")));
+    assert_eq!(header(&ask("/enough", Some("gzip")).await, "content-encoding"), Some("gzip"));
+    assert_eq!(header(&ask("/svg", Some("gzip")).await, "content-encoding"), Some("gzip"));
+}
+
+#[tokio::test]
+async fn a_request_may_forbid_it() {
+    let app = Stack::new().layer(Compression::new()).app(handler(answer));
+    let req = HttpRequest::get("/").header("accept-encoding", "gzip").header("cache-control", "no-transform");
+    let response = app.call(req.body(Body::empty()).unwrap()).await;
+    assert_eq!(header(&response, "content-encoding"), None);
+}
+
+#[tokio::test]
+async fn headers_stay_true_of_the_compressed_bytes() {
+    assert_eq!(header(&ask("/etag", Some("gzip")).await, "etag"), Some("W/\"one\""));
+    assert_eq!(header(&ask("/weak", Some("gzip")).await, "etag"), Some("W/\"one\""));
+    assert_eq!(header(&ask("/etag", None).await, "etag"), Some("\"one\""));
+    assert_eq!(header(&ask("/ranges", Some("gzip")).await, "accept-ranges"), None);
+    assert_eq!(header(&ask("/ranges", None).await, "accept-ranges"), Some("bytes"));
+    assert_eq!(header(&ask("/digest", Some("gzip")).await, "content-digest"), None);
+    let varied = ask("/vary", Some("gzip")).await;
+    let vary: Vec<_> = varied.headers().get_all("vary").iter().collect();
+    assert_eq!(vary, ["Cookie", "accept-encoding"]);
+    assert_eq!(ask("/vary-encoding", Some("gzip")).await.headers().get_all("vary").iter().count(), 1);
+    let whole = ask("/", Some("gzip")).await;
+    assert!(whole.body().len().unwrap() < 1000, "the length of a small answer is known");
+}
+
+#[tokio::test]
+async fn head_is_told_what_get_would_be() {
+    async fn lengthy() -> Response {
+        let mut response = purlin::html("");
+        response.headers_mut().insert("content-length", HeaderValue::from_static("4000"));
+        response
+    }
+    let app = Stack::new().layer(Compression::new()).app(handler(lengthy));
+    let req = HttpRequest::head("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let response = app.call(req).await;
+    assert_eq!(header(&response, "content-encoding"), Some("gzip"));
+    assert_eq!(header(&response, "content-length"), None);
+    assert_eq!(response.body().len(), None, "no length is made up");
+}
+
+/// Gives each piece, and says `Pending` once between any two.
+struct Pauses {
+    pieces: Vec<&'static str>,
+    pause: bool,
+}
+
+impl Stream for Pauses {
+    type Item = Result<Bytes, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pause = !self.pause;
+        if self.pause {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.pieces.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = self.pieces.remove(0);
+        if piece == "fail" {
+            return Poll::Ready(Some(Err(std::io::Error::other("the source broke"))));
+        }
+        Poll::Ready(Some(Ok(Bytes::from_static(piece.as_bytes()))))
+    }
+}
+
+async fn streamed(content_type: &'static str, pieces: &[&'static str]) -> Vec<purlin::Result<Bytes>> {
+    let pieces = pieces.to_vec();
+    let app = Stack::new().layer(Compression::new()).app(handler(move || {
+        let pieces = pieces.clone();
+        async move {
+            let mut response = Response::new(Body::stream(Pauses { pieces, pause: false }));
+            response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+            response
+        }
+    }));
+    let req = HttpRequest::get("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let mut body = app.call(req).await.into_body();
+    let mut frames = Vec::new();
+    while let Some(frame) = body.frame().await {
+        frames.push(frame.map(|frame| frame.into_data().unwrap()));
+    }
+    frames
+}
+
+#[tokio::test]
+async fn nothing_waits_in_the_encoder_while_its_source_pauses() {
+    for content_type in ["text/event-stream", "text/html"] {
+        let frames = streamed(content_type, &["data: one\n\n", "data: two\n\n"]).await;
+        let mut seen = Vec::new();
+        let mut texts = Vec::new();
+        for frame in frames {
+            seen.extend_from_slice(&frame.unwrap());
+            let mut text = [0; 100];
+            let mut decoder = GzipDecoder::new(&seen[..]);
+            let mut length = 0;
+            while let Ok(n) = decoder.read(&mut text[length..]).await {
+                length += n;
+                if n == 0 {
+                    break;
+                }
+            }
+            texts.push(String::from_utf8(text[..length].to_vec()).unwrap());
+        }
+        assert_eq!(texts[0], "data: one\n\n", "{content_type}");
+        assert_eq!(texts.last().unwrap(), "data: one\n\ndata: two\n\n", "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_the_body_passes() {
+    let frames = streamed("text/html", &["one", "fail", "two"]).await;
+    let error = frames.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(error.message(), "the source broke");
+}
