@@ -29,19 +29,26 @@ struct Facts {
 ///
 /// 500 after a panic.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T> {
-    watch();
     let mut future = pin!(future);
-    std::future::poll_fn(move |cx| {
-        let guard = Guard::enter();
-        let result = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        drop(guard);
-        match result {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(payload) => Poll::Ready(Err(error_of(&*payload))),
-        }
+    std::future::poll_fn(move |cx| match guarded(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Err(error) => Poll::Ready(Err(error)),
     })
     .await
+}
+
+/// The same for what is no future.
+///
+/// # Errors
+///
+/// 500 after a panic.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T> {
+    watch();
+    let guard = Guard::enter();
+    let result = catch_unwind(AssertUnwindSafe(work));
+    drop(guard);
+    result.map_err(|payload| error_of(&*payload))
 }
 
 fn error_of(payload: &(dyn std::any::Any + Send)) -> Error {
