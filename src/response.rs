@@ -56,6 +56,10 @@ impl From<Error> for CarriedError {
     }
 }
 
+/// In the extensions of a response whose error is in the log: whoever stands further out does not log it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Logged;
+
 /// The response which carries the error: its status and headers, and an empty body.
 impl From<Error> for Response {
     fn from(error: Error) -> Self {

@@ -1,5 +1,6 @@
 //! Logs a line for every request, and gives what happens below a span.
 
+use crate::response::Logged;
 use crate::site::About;
 use crate::{Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
 use std::time::Instant;
@@ -45,10 +46,13 @@ impl Middleware for AccessLog {
             path = line.path,
             id = line.id.as_ref().map(RequestId::as_str),
         );
-        let response =
+        let mut response =
             if span.is_disabled() { next.call(req).await } else { next.call(req).instrument(span.clone()).await };
         // Inside the span by its parent, so that the event's own fields need not be repeated by the formatter.
         line.write(&response, start);
+        if response.error().is_some() {
+            response.extensions_mut().insert(Logged);
+        }
         Ok(response)
     }
 
