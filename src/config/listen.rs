@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a server listens: an address with its port, or a unix socket.
+/// Where a server listens: an address with its port, a unix socket, or sockets that are open already.
 ///
 /// Names such as `localhost` are not looked up: a server should know where it listens.
 ///
@@ -16,6 +16,7 @@ use std::str::FromStr;
 /// assert!(matches!("127.0.0.1:8000".parse(), Ok(Listen::Tcp(_))));
 /// assert!(matches!("[::]:80".parse(), Ok(Listen::Tcp(_))));
 /// assert_eq!("unix:/run/site.sock".parse(), Ok(Listen::Unix("/run/site.sock".into())));
+/// assert_eq!("inherited".parse(), Ok(Listen::Inherited));
 ///
 /// let error = "localhost:8000".parse::<Listen>().unwrap_err();
 /// assert_eq!(
@@ -30,6 +31,8 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// The path of a unix socket, made when the server starts.
     Unix(PathBuf),
+    /// `inherited`: the sockets that systemd, or whoever else started the site, has opened for it (`LISTEN_FDS`).
+    Inherited,
 }
 
 /// A text that is no [`Listen`].
@@ -47,6 +50,7 @@ impl FromStr for Listen {
         match text.strip_prefix("unix:") {
             Some(path) if !path.is_empty() && !path.contains('\0') => Ok(Self::Unix(path.into())),
             Some(_) => Err(ListenError { found: text.into() }),
+            None if text == "inherited" => Ok(Self::Inherited),
             None => text.parse().map(Self::Tcp).map_err(|_| ListenError { found: text.into() }),
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inherited => f.write_str("inherited"),
         }
     }
 }
