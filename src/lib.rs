@@ -26,7 +26,7 @@
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], [`session`], and the hard parts of
 //!   HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
-//! - Edges: [`testing`], a client in the same process.
+//! - Edges: [`server`]; [`testing`], a client in the same process.
 
 pub mod body;
 pub mod error;
@@ -63,6 +63,7 @@ pub mod layers;
 pub mod guide {}
 
 pub mod log;
+pub mod server;
 pub mod testing;
 
 pub use assets::Assets;
@@ -75,6 +76,7 @@ pub use handler::{Handler, handler};
 pub use request::{Connection, Request, RequestExt, RequestId};
 pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, text};
 pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};
+pub use server::Server;
 pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
 pub use session::Session;
 pub use stack::{App, Stack};

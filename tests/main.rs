@@ -6,6 +6,7 @@ mod compression;
 mod deadline;
 mod request_ids;
 mod security_headers;
+mod server;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;
 mod stack;

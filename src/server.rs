@@ -1,0 +1,337 @@
+//! `Server`: an application on hyper, over HTTP/1.1 and HTTP/2.
+
+mod accept;
+mod connection;
+mod gate;
+mod listen;
+mod wire;
+
+use crate::config::{Listen, Runtime, ServerConfig};
+use crate::site::Life;
+use crate::{BoxService, Connection, Context, Result, Service};
+use accept::Crew;
+use connection::Shared;
+use listen::Socketed;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Serves an application.
+///
+/// What HTTP forbids and hyper lets through is refused with 400 and the connection closed: a request without `Host`, with
+/// two or with one that is none, lines that end in a bare LF, two lengths, a length beside a transfer coding, and the like
+/// (RFC 9112 §11.2). Below the server every request has a path for its target and its host in `Host`, whichever version
+/// it came by.
+///
+/// A client that says nothing is not waited for: see the timeouts. One that half closes its connection after a request
+/// (`nc -N`) is taken for gone, and its request dropped.
+///
+/// ```no_run
+/// use purlin::server::{Server, signals};
+/// use purlin::{Router, Stack, get};
+///
+/// # async fn example() -> purlin::Result<()> {
+/// let app = Stack::new().app(Router::new().route("/", get(async || "Hello, world!")));
+/// let server = Server::new().listen("127.0.0.1:8000".parse()?).bind()?;
+/// println!("http://{}", server.addresses()[0]);
+/// server.serve(app, signals()?).await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Server {
+    listen: Vec<Listen>,
+    limits: Limits,
+    runtime: Runtime,
+    drain: Duration,
+    max_connections: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Limits {
+    header_timeout: Duration,
+    body_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    max_headers: usize,
+    max_header_bytes: usize,
+    http2: bool,
+}
+
+impl Server {
+    /// With the defaults of each option, on 127.0.0.1:8000.
+    pub fn new() -> Self {
+        Self {
+            listen: Vec::new(),
+            limits: Limits {
+                header_timeout: Duration::from_secs(15),
+                body_timeout: Duration::from_secs(30),
+                idle_timeout: Duration::from_secs(75),
+                write_timeout: Duration::from_secs(30),
+                max_headers: 100,
+                max_header_bytes: 64 * 1024,
+                http2: cfg!(feature = "http2"),
+            },
+            runtime: Runtime::Shared,
+            drain: Duration::from_secs(8),
+            max_connections: 8192,
+        }
+    }
+
+    /// As the section `[server]` of the configuration says.
+    pub fn from_config(config: &ServerConfig) -> Self {
+        let mut server = Self::new()
+            .header_timeout(config.header_timeout)
+            .body_timeout(config.body_timeout)
+            .idle_timeout(config.idle_timeout)
+            .drain(config.drain)
+            .max_connections(config.max_connections)
+            .max_headers(config.max_headers)
+            .max_header_bytes(config.max_header_bytes)
+            .http2(config.http2)
+            .runtime(config.runtime);
+        server.listen.clone_from(&config.listen);
+        server
+    }
+
+    /// Listens there, and at every other place that is named; 127.0.0.1:8000 if none is.
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.push(listen);
+        self
+    }
+
+    /// 15 seconds for the head of a request to arrive, from its first byte on, and on a new connection from its beginning;
+    /// then 408 (RFC 9110 §15.5.9), or nothing if nothing was said.
+    pub fn header_timeout(mut self, limit: Duration) -> Self {
+        self.limits.header_timeout = limit;
+        self
+    }
+
+    /// 30 seconds for the next piece of a request's body. Who reads the body then gets a 408 as an error, and the connection
+    /// ends after the answer.
+    pub fn body_timeout(mut self, limit: Duration) -> Self {
+        self.limits.body_timeout = limit;
+        self
+    }
+
+    /// 75 seconds for the next request to begin on a connection, which then is closed. Longer than proxies keep theirs, which
+    /// is 60 seconds mostly: else a proxy sends a request into a closing connection now and then, and answers 502.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.idle_timeout = limit;
+        self
+    }
+
+    /// 30 seconds for a client to take some of its answer; then the connection is cut. What counts is the connection: an
+    /// HTTP/2 client that takes other streams but never this one is bounded by the number of streams only.
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.limits.write_timeout = limit;
+        self
+    }
+
+    /// 8192 connections open at the same time. The others wait in the system's queue until one is closed: an answer 503
+    /// would cost what the limit is there to save.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.max(1);
+        self
+    }
+
+    /// 100 header lines in one request; then 431 (RFC 6585 §5).
+    pub fn max_headers(mut self, lines: usize) -> Self {
+        self.limits.max_headers = lines;
+        self
+    }
+
+    /// 64 KiB for the head of one request; then 431 (RFC 6585 §5), or 414 if it is the target that is longer than that.
+    pub fn max_header_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_header_bytes = bytes;
+        self
+    }
+
+    /// HTTP/2 for clients which begin with it ("prior knowledge", RFC 9113 §3.3), as a proxy or `curl
+    /// --http2-prior-knowledge`; on with the feature `http2`, without which it cannot be switched on.
+    pub fn http2(mut self, http2: bool) -> Self {
+        self.limits.http2 = http2 && cfg!(feature = "http2");
+        self
+    }
+
+    /// 8 seconds for requests under way to end when the server stops; less than the 10 seconds that `docker stop` waits.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.drain = limit;
+        self
+    }
+
+    /// [`Runtime::Shared`], one work-stealing runtime; or one for each core.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Opens the sockets. No request is lost from here on: those that come before [`Bound::serve`] wait.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be listened on, with what to do about it.
+    pub fn bind(mut self) -> Result<Bound> {
+        if self.listen.is_empty() {
+            self.listen.push(Listen::Tcp(([127, 0, 0, 1], 8000).into()));
+        }
+        let shares_port = self.runtime == Runtime::PerCore;
+        let mut sockets = Vec::new();
+        for listen in &self.listen {
+            sockets.extend(Socketed::bind(listen, shares_port, &self.listen)?);
+        }
+        let addresses = sockets.iter().map(Socketed::address).collect::<Result<_>>()?;
+        Ok(Bound { server: self, sockets, addresses })
+    }
+
+    /// Serves one connection that is there already, until it ends: for tests, and for what is no socket.
+    ///
+    /// # Errors
+    ///
+    /// An application that cannot start.
+    pub async fn serve_connection<I>(&self, app: impl Service + 'static, io: I) -> Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let app = BoxService::new(app);
+        let life = Life::start(&app)?;
+        let shared = Shared::new(app, self.limits.clone());
+        let task = shared.serve(wire::Stream::Other(Box::new(io)), Connection::new(None, None), None);
+        // A task that panicked has been reported by the panic hook, and its connection is closed: as over a socket.
+        let _ = task.await;
+        life.end(self.drain).await;
+        Ok(())
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server whose sockets are open.
+#[derive(Debug)]
+pub struct Bound {
+    server: Server,
+    sockets: Vec<Socketed>,
+    addresses: Vec<Listen>,
+}
+
+impl Bound {
+    /// Where it listens, with the port that was found for port 0.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown` is ready, then drains: nothing new is accepted, idle connections are closed, requests under way
+    /// have [`Server::drain`]'s time to end. Those that do not are named in the log and cut. Last, the application's
+    /// background work is ended: within what is left of that time, or a second if that is more.
+    ///
+    /// # Errors
+    ///
+    /// An application that cannot start: what [`App::check`](crate::App::check) finds, or a layer's own reason.
+    pub async fn serve(self, app: impl Service + 'static, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        self.serve_boxed(BoxService::new(app), pin!(shutdown)).await
+    }
+
+    /// Builds the runtime and serves until SIGTERM or SIGINT: what a `main` that is not async calls.
+    ///
+    /// `app` is called in the runtime, so that it may connect to a database.
+    ///
+    /// # Errors
+    ///
+    /// What `app` returns, and as for [`serve`](Self::serve).
+    pub fn run<S, F>(self, app: impl FnOnce() -> F) -> Result<()>
+    where
+        S: Service + 'static,
+        F: Future<Output = Result<S>>,
+    {
+        let runtime = match self.server.runtime {
+            Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+            _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        };
+        let runtime = runtime.context("starting the runtime")?;
+        let served = runtime.block_on(async {
+            let shutdown = signals()?;
+            self.serve(app().await?, shutdown).await
+        });
+        // A blocking task that never ends must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        served
+    }
+
+    /// Not generic, so that it is compiled once, here.
+    async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
+        let Self { server, sockets, addresses } = self;
+        let life = Life::start(&app)?;
+        let shared = Shared::new(app, server.limits);
+        let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
+        for address in &addresses {
+            tracing::info!(target: "purlin::server", %address, "listening");
+        }
+        shutdown.await;
+
+        let deadline = tokio::time::Instant::now() + server.drain;
+        tracing::info!(target: "purlin::server", "draining");
+        crew.stop_accepting().await;
+        shared.drain().await;
+        if tokio::time::timeout_at(deadline, shared.drained()).await.is_err() {
+            shared.cut();
+        }
+        crew.dismiss().await;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        for task in life.end(left.max(Duration::from_secs(1))).await {
+            tracing::warn!(target: "purlin::server", task, "background work did not end: cut");
+        }
+        Ok(())
+    }
+}
+
+/// Ready at the first SIGTERM or SIGINT (Ctrl-C). The second ends the process at once, with the status 128 and the signal's
+/// number, as the signal itself would have.
+///
+/// # Errors
+///
+/// Where no signal can be waited for.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn signals() -> Result<impl Future<Output = ()> + Send + 'static> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+        let mut next = async move || {
+            std::future::poll_fn(|cx| {
+                if terminate.poll_recv(cx).is_ready() {
+                    std::task::Poll::Ready(15)
+                } else {
+                    interrupt.poll_recv(cx).map(|_| 2)
+                }
+            })
+            .await
+        };
+        Ok(async move {
+            next().await;
+            tokio::spawn(async move {
+                let signal = next().await;
+                std::process::exit(128 + signal);
+            });
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        Ok(async {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::spawn(async {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    std::process::exit(130);
+                }
+            });
+        })
+    }
+}

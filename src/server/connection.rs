@@ -1,0 +1,553 @@
+//! One connection: its place among those that are open, and the requests that come by it.
+
+use super::Limits;
+use super::gate::{self, Refusal};
+use super::wire::{Stream, Version, Wire};
+use crate::panic::{caught, guarded};
+use crate::response::Logged;
+use crate::{Body, BoxService, Connection, Error, Request, Response, ResponseExt, Service};
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, StatusCode, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
+
+/// What all connections share.
+pub(super) struct Shared {
+    app: BoxService,
+    pub(super) limits: Limits,
+    http1: http1::Builder,
+    #[cfg(feature = "http2")]
+    http2: hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor>,
+    draining: AtomicBool,
+    began: Instant,
+    count: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Slot>>>,
+    closed: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(app: BoxService, limits: Limits) -> Arc<Self> {
+        let mut http1 = http1::Builder::new();
+        // The wire has a timer of its own, which costs a request nothing. `pipeline_flush` stays off: with it, hyper keeps an
+        // answer back as long as part of another request is there, and takes a streamed body into memory without a limit.
+        http1.header_read_timeout(None).max_header_size(limits.max_header_bytes);
+        http1.max_buf_size(limits.max_header_bytes.max(400 * 1024));
+        if limits.max_headers != 100 {
+            // hyper has 100 without an allocation for each request, and then only if it is not told.
+            http1.max_headers(limits.max_headers);
+        }
+        Arc::new(Self {
+            app,
+            http1,
+            #[cfg(feature = "http2")]
+            http2: {
+                let mut http2 = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                http2.max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX));
+                http2
+            },
+            limits,
+            draining: AtomicBool::new(false),
+            began: Instant::now(),
+            count: AtomicU64::new(0),
+            open: Mutex::default(),
+            closed: Notify::new(),
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
+        locked(&self.open)
+    }
+
+    /// Starts a task that serves the connection.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        io: Stream,
+        connection: Connection,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> tokio::task::JoinHandle<()> {
+        let entry = Entry::new(self, connection, permit);
+        let slot = entry.slot.clone();
+        let task = tokio::spawn(serve(self.clone(), io, entry));
+        let _ = slot.abort.set(task.abort_handle());
+        task
+    }
+
+    /// Tells every connection to end: an idle one at once, a busy one after its answer.
+    pub(super) async fn drain(&self) {
+        // Those that have only just been accepted are about to say what they want.
+        self.tell(|slot| slot.served() > 0);
+        let _ = tokio::time::timeout(FIRST_WORD, self.drained()).await;
+        self.draining.store(true, Ordering::SeqCst);
+        self.tell(|_| true);
+    }
+
+    fn tell(&self, which: impl Fn(&Slot) -> bool) {
+        self.open().values().filter(|slot| which(slot)).for_each(|slot| slot.tell_and_wake());
+    }
+
+    /// Tells the connection to end that has been idle for longest.
+    pub(super) fn make_room(&self) {
+        let open = self.open();
+        let idle = open.values().filter(|slot| !slot.is_told()).filter_map(|slot| Some((slot.idle_since()?, slot)));
+        if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
+            slot.note("closed for another one: `max_connections` are open");
+            slot.tell_and_wake();
+        }
+    }
+
+    /// Waits until no connection is open.
+    pub(super) async fn drained(&self) {
+        loop {
+            let closed = self.closed.notified();
+            let mut closed = pin!(closed);
+            closed.as_mut().enable();
+            if self.open().is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    /// Cuts what is still open, and says in the log what that was.
+    pub(super) fn cut(&self) {
+        for slot in self.open().values() {
+            slot.name_requests();
+            if let Some(task) = slot.abort.get() {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// How long after the end of accepting a new connection may wait for its request to be read.
+const FIRST_WORD: Duration = Duration::from_millis(50);
+
+/// A connection's place among those that are open; it is given up when the wire is dropped.
+pub(super) struct Entry {
+    shared: Arc<Shared>,
+    id: u64,
+    slot: Arc<Slot>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Entry {
+    fn new(shared: &Arc<Shared>, connection: Connection, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let slot = Arc::new(Slot {
+            connection,
+            told: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
+            busy: AtomicU32::new(0),
+            served: AtomicU32::new(0),
+            idle: AtomicU64::new(0),
+            waker: OnceLock::new(),
+            abort: OnceLock::new(),
+            requests: Mutex::default(),
+        });
+        let id = shared.count.fetch_add(1, Ordering::Relaxed);
+        shared.open().insert(id, slot.clone());
+        // Set before `drain` walked over those that are open, or this one is among them.
+        if shared.draining.load(Ordering::SeqCst) {
+            slot.tell();
+        }
+        Self { shared: shared.clone(), id, slot, _permit: permit }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Notes that the client has nothing to ask from `now` on.
+    pub(super) fn rests(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.shared.began);
+        self.slot.idle.store(since.as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.shared.open();
+        open.remove(&self.id);
+        if open.is_empty() {
+            self.shared.closed.notify_waiters();
+        }
+    }
+}
+
+/// A connection as it is seen from outside of its task.
+pub(super) struct Slot {
+    connection: Connection,
+    told: AtomicBool,
+    upgraded: AtomicBool,
+    /// How many requests are being answered.
+    busy: AtomicU32,
+    served: AtomicU32,
+    /// In milliseconds since the server began, and 1 more; 0 while something is going on.
+    idle: AtomicU64,
+    waker: OnceLock<Waker>,
+    abort: OnceLock<AbortHandle>,
+    /// What is being answered. Nobody but the connection's own requests takes this lock until the server has lost patience.
+    requests: Mutex<Vec<Asked>>,
+}
+
+struct Asked {
+    method: Method,
+    uri: Uri,
+    since: Instant,
+    done: bool,
+}
+
+impl Slot {
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    /// Tells the connection to end; its driver acts on it when its task is next polled.
+    pub(super) fn tell(&self) {
+        self.told.store(true, Ordering::SeqCst);
+    }
+
+    fn tell_and_wake(&self) {
+        self.tell();
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn idle_since(&self) -> Option<u64> {
+        Some(self.idle.load(Ordering::Relaxed)).filter(|since| *since > 0)
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note(&self, why: &'static str) {
+        tracing::debug!(target: "purlin::server", peer = self.peer(), why, "connection");
+    }
+
+    fn peer(&self) -> Option<tracing::field::DisplayValue<SocketAddr>> {
+        self.connection.peer().map(tracing::field::display)
+    }
+
+    fn name_requests(&self) {
+        let requests = locked(&self.requests);
+        let open = requests.iter().filter(|asked| !asked.done);
+        // One that is done and yet not gone has an answer that its client does not take.
+        let late = if self.is_busy() { None } else { requests.last() };
+        for asked in open.chain(late) {
+            tracing::warn!(
+                target: "purlin::server",
+                method = asked.method.as_str(),
+                path = asked.uri.path(),
+                peer = self.peer(),
+                age_ms = asked.since.elapsed().as_millis() as u64,
+                "still open at the end of the drain: cut"
+            );
+        }
+        if requests.is_empty() {
+            tracing::warn!(target: "purlin::server", peer = self.peer(), "a connection without a request is cut");
+        }
+    }
+}
+
+/// A request under way, until its answer has been handed to hyper with its body.
+struct Busy {
+    slot: Arc<Slot>,
+    place: usize,
+}
+
+impl Busy {
+    fn new(slot: &Arc<Slot>, method: Method, uri: Uri) -> Self {
+        slot.busy.fetch_add(1, Ordering::Relaxed);
+        slot.served.fetch_add(1, Ordering::Relaxed);
+        slot.idle.store(0, Ordering::Relaxed);
+        let asked = Asked { method, uri, since: Instant::now(), done: false };
+        let mut requests = locked(&slot.requests);
+        let place = requests.iter().position(|asked| asked.done);
+        let place = match place {
+            Some(place) => {
+                requests[place] = asked;
+                place
+            }
+            None => {
+                requests.push(asked);
+                requests.len() - 1
+            }
+        };
+        drop(requests);
+        Self { slot: slot.clone(), place }
+    }
+
+    /// The method and path, for the log.
+    fn asked(&self) -> (Method, String) {
+        let requests = locked(&self.slot.requests);
+        let asked = &requests[self.place];
+        (asked.method.clone(), asked.uri.path().to_owned())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(asked) = locked(&self.slot.requests).get_mut(self.place) {
+            asked.done = true;
+        }
+        self.slot.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A panic under one of these locks would be ours; what they hold is whole in any case.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
+    let slot = entry.slot.clone();
+    std::future::poll_fn(|cx| {
+        let _ = slot.waker.set(cx.waker().clone());
+        Poll::Ready(())
+    })
+    .await;
+    let mut wire = Wire::new(io, entry, shared.limits.clone());
+    let version = if shared.limits.http2 {
+        match wire.sniff().await {
+            Ok(Some(version)) => version,
+            Ok(None) | Err(_) => return,
+        }
+    } else {
+        Version::Http1
+    };
+    let service = {
+        let (shared, slot) = (shared.clone(), slot.clone());
+        service_fn(move |req| answer(shared.clone(), slot.clone(), version, req))
+    };
+    let served = match version {
+        Version::Http1 => {
+            let connection = shared.http1.serve_connection(TokioIo::new(wire), service).with_upgrades();
+            drive(&slot, connection, http1::UpgradeableConnection::graceful_shutdown).await
+        }
+        #[cfg(feature = "http2")]
+        Version::Http2 => {
+            let connection = shared.http2.serve_connection(TokioIo::new(wire), service);
+            drive(&slot, connection, hyper::server::conn::http2::Connection::graceful_shutdown).await
+        }
+        #[cfg(not(feature = "http2"))]
+        Version::Http2 => Ok(()), // never found: `limits.http2` is false
+    };
+    if let Err(error) = served {
+        let error = Error::from(error);
+        tracing::debug!(target: "purlin::server", peer = slot.peer(), error = format_args!("{error:#}"), "connection ended");
+    }
+}
+
+/// Polls the connection, and passes on once that it is to end.
+async fn drive<C>(slot: &Slot, connection: C, graceful_shutdown: fn(Pin<&mut C>)) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
+    let mut passed_on = false;
+    std::future::poll_fn(move |cx| {
+        // First the poll: a request that is there already is still answered.
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() || passed_on || !slot.is_told() {
+            return polled;
+        }
+        passed_on = true;
+        graceful_shutdown(connection.as_mut());
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Answers one request: the outermost edge of the application.
+async fn answer(
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    version: Version,
+    req: http::Request<Incoming>,
+) -> Result<http::Response<Body>, Infallible> {
+    let (mut head, incoming) = req.into_parts();
+    if let Err(refusal) = gate::check(&mut head) {
+        return Ok(refuse(&slot, refusal, version));
+    }
+    if head.uri.path() == "*" {
+        // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7); no route has anything to say to it.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+    let busy = Busy::new(&slot, head.method.clone(), head.uri.clone());
+    head.extensions.insert(slot.connection.clone());
+    let body = if incoming.is_end_stream() {
+        Body::empty()
+    } else {
+        Body::new(Arriving { incoming, version, limits: shared.limits.clone(), timer: None })
+    };
+    let req = Request::from_parts(head, body);
+    let mut response = match caught(shared.app.call(req)).await {
+        Ok(response) => response,
+        Err(error) => error.into(),
+    };
+    if let Some(error) = response.error()
+        && error.status().is_server_error()
+        && response.extensions().get::<Logged>().is_none()
+    {
+        log_error(error, &busy);
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        slot.upgraded.store(true, Ordering::Relaxed);
+    }
+    if response.body().as_bytes().is_none() {
+        let body = response.body_mut().take();
+        let id = response.headers().get("x-request-id").cloned();
+        *response.body_mut() = Body::new(Leaving { body, id, busy });
+    }
+    Ok(response)
+}
+
+/// The answer to what is no request for us. A connection whose client cannot write requests is not read any further.
+fn refuse(slot: &Slot, refusal: Refusal, version: Version) -> Response {
+    slot.note(refusal.why);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = refusal.status;
+    if version == Version::Http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cold]
+fn log_error(error: &Error, busy: &Busy) {
+    let (method, path) = busy.asked();
+    tracing::error!(
+        target: "purlin::server",
+        method = method.as_str(),
+        path,
+        status = error.status().as_u16(),
+        error = format_args!("{error:#}"),
+        place = error.place().map(tracing::field::display),
+        layer = error.layer(),
+        "an error that no layer has logged"
+    );
+}
+
+/// A request's body as it arrives.
+struct Arriving {
+    incoming: Incoming,
+    version: Version,
+    limits: Limits,
+    /// HTTP/2 only, where the streams of one connection keep quiet independently; in HTTP/1 the wire has the time.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Arriving {
+    #[cold]
+    fn too_slow(&self) -> Error {
+        let limit = self.limits.body_timeout;
+        Error::new(StatusCode::REQUEST_TIMEOUT, format!("no more of the request's body arrived within {limit:?}"))
+            .public("The request's body did not arrive in time.")
+    }
+
+    #[cold]
+    fn failed(&self, error: hyper::Error) -> Error {
+        let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let late = causes.any(|cause| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+        });
+        if late {
+            return self.too_slow();
+        }
+        // The client went away, or sent what is no body: its fault, not ours.
+        Error::from(error).status_code(StatusCode::BAD_REQUEST).context("reading the request's body")
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.timer = None;
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| self.failed(error))))
+            }
+            Poll::Pending if self.version == Version::Http1 => Poll::Pending,
+            Poll::Pending => {
+                let limit = self.limits.body_timeout;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(self.too_slow())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A streamed answer as it leaves: its request is under way until its end, and its failure is told.
+struct Leaving {
+    body: Body,
+    id: Option<HeaderValue>,
+    busy: Busy,
+}
+
+impl http_body::Body for Leaving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = Pin::new(&mut self.body);
+        let frame = ready!(guarded(|| body.poll_frame(cx)).unwrap_or_else(|error| Poll::Ready(Some(Err(error)))));
+        if let Some(Err(error)) = &frame {
+            let (method, path) = self.busy.asked();
+            tracing::error!(
+                target: "purlin::server",
+                method = method.as_str(),
+                path,
+                id = self.id.as_ref().and_then(|id| id.to_str().ok()),
+                error = format_args!("{error:#}"),
+                place = error.place().map(tracing::field::display),
+                "an answer failed midway: the connection is cut"
+            );
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
