@@ -45,6 +45,7 @@ pub mod cookie;
 mod encode;
 mod excerpt;
 pub mod extract;
+mod files;
 pub mod handler;
 pub mod media_type;
 mod nearest;

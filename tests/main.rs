@@ -10,6 +10,7 @@ mod server;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;
 mod stack;
+mod static_files;
 #[cfg(feature = "tera")]
 mod templates;
 mod testing;

@@ -8,6 +8,7 @@ mod deadline;
 mod request_ids;
 mod security_headers;
 mod sessions;
+mod static_files;
 mod templates;
 
 pub use access_log::AccessLog;
@@ -18,4 +19,5 @@ pub use deadline::Deadline;
 pub use request_ids::RequestIds;
 pub use security_headers::SecurityHeaders;
 pub use sessions::Sessions;
+pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
