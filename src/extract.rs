@@ -61,6 +61,10 @@ impl<T: FromRequest + Send> FromRequest for Option<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
         Ok(T::from_request(req).await.ok())
     }
+
+    fn needs(needs: &mut Needs) {
+        needs.optional::<T>();
+    }
 }
 
 /// The argument, or why it cannot be had.

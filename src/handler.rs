@@ -57,7 +57,7 @@ macro_rules! handlers {
             #[allow(unused_variables)]
             fn needs(needs: &mut Needs) {
                 Out::needs(needs);
-                $($argument::needs(needs);)*
+                $(needs.argument::<$argument>();)*
             }
         }
     };

@@ -1,6 +1,6 @@
 //! `Site`: what a whole application is made of: its layers, its routes, and whether they fit together.
 
-use crate::{Error, Result, Service};
+use crate::{Error, FromRequest, Result, Service};
 use http::Method;
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -151,36 +151,46 @@ impl About {
 pub struct Needs {
     needs: Vec<Need>,
     body: Vec<&'static str>,
-    after_all: Option<&'static str>,
+    whole_request: bool,
+    after_whole_request: bool,
 }
 
 impl Needs {
     /// Some layer above must provide a `T`; `hint` says which one does, as `add .layer(Sessions::new(…))`.
     pub fn needs<T: 'static>(&mut self, hint: &'static str) {
-        self.note_argument();
         self.needs.push(Need { noun: Noun::of::<T>(), optional: false, hint });
     }
 
     /// The argument `A` reads the body, which only one can.
     pub fn body<A: 'static>(&mut self) {
-        self.note_argument();
         self.body.push(short_name::<A>());
     }
 
     /// The argument takes the whole request, so it has to be the last.
     pub fn whole_request(&mut self) {
-        self.body::<crate::Request>();
-        self.after_all = Some("Request");
+        self.body.push("Request");
+        self.whole_request = true;
     }
 
-    fn note_argument(&mut self) {
-        if self.after_all.is_some() {
-            self.body.push("an argument after the whole request");
-            self.after_all = None;
-        }
+    /// One more argument of the handler.
+    pub(crate) fn argument<A: FromRequest>(&mut self) {
+        self.after_whole_request |= self.whole_request;
+        A::needs(self);
+    }
+
+    /// What does without layers, and yet may read the body.
+    pub(crate) fn optional<A: FromRequest>(&mut self) {
+        let before = self.needs.len();
+        A::needs(self);
+        self.needs.truncate(before);
     }
 
     fn problem(&self) -> Option<String> {
+        if self.after_whole_request {
+            return Some(
+                "has an argument after the whole `Request`, which leaves nothing for it: put it last".to_owned(),
+            );
+        }
         (self.body.len() > 1)
             .then(|| format!("reads the request's body twice, by {}: one argument can", self.body.join(" and ")))
     }
