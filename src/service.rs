@@ -1,6 +1,6 @@
 //! `Service` and `Middleware`: the whole idea of Purlin on one screen.
 
-use crate::site::{About, Outline, Start};
+use crate::site::{About, Outline, Start, short_name};
 use crate::{Request, Response, Result};
 use std::pin::Pin;
 
@@ -130,7 +130,7 @@ where
 impl<M: Middleware> Middleware for Option<M> {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
         match self {
-            Some(layer) => layer.handle(req, next).await,
+            Some(layer) => layer.handle(req, next).await.map_err(|error| error.in_layer(short_name::<M>())),
             None => Ok(next.call(req).await),
         }
     }
@@ -153,7 +153,7 @@ impl<M: Middleware> Middleware for Option<M> {
 /// A layer that several routes share.
 impl<M: Middleware> Middleware for std::sync::Arc<M> {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        (**self).handle(req, next).await
+        (**self).handle(req, next).await.map_err(|error| error.in_layer(short_name::<M>()))
     }
 
     fn describe(&self, about: &mut About) {
@@ -220,7 +220,8 @@ impl BoxMiddleware {
 
 impl Middleware for BoxMiddleware {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        self.layer.dyn_handle(req, Next::new(next)).await
+        let answer = self.layer.dyn_handle(req, Next::new(next)).await;
+        answer.map_err(|error| error.in_layer(self.layer.dyn_name()))
     }
 
     fn describe(&self, about: &mut About) {
@@ -314,6 +315,6 @@ impl<M: Middleware> DynMiddleware for M {
     }
 
     fn dyn_name(&self) -> &'static str {
-        crate::site::short_name::<M>()
+        short_name::<M>()
     }
 }
