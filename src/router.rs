@@ -2,7 +2,7 @@
 
 use crate::handler::{Handler, HandlerService};
 use crate::request::OriginalUri;
-use crate::site::{Outline, RouteInfo, Site, Start};
+use crate::site::{About, Outline, RouteInfo, Site, Start, short_name};
 use crate::stack::Layered;
 use crate::{
     BoxService, Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, ResponseExt, Result, Service,
@@ -94,8 +94,11 @@ impl Router {
 
     /// Adds a route. The same path may be added again with other methods.
     #[track_caller]
-    pub fn route(mut self, path: &str, route: impl Into<Route>) -> Self {
-        let (route, place) = (route.into(), Location::caller());
+    pub fn route(self, path: &str, route: impl Into<Route>) -> Self {
+        self.routed(path, route.into(), Location::caller())
+    }
+
+    fn routed(mut self, path: &str, route: Route, place: &'static Location<'static>) -> Self {
         if !path.starts_with('/') {
             self.problems.push(format!("the route {path:?} ({place}) must begin with a slash"));
             return self;
@@ -218,12 +221,11 @@ impl Router {
         self
     }
 
-    /// Adds all routes, mounts and the fallback of another router.
-    #[track_caller]
+    /// Adds all routes, mounts and the fallback of another router; what becomes of last slashes stays as it is here.
     pub fn merge(mut self, other: Router) -> Self {
         self.problems.extend(other.problems);
         for entry in other.routes {
-            self = self.placed(entry.place, |router| router.route(&entry.pattern, entry.route));
+            self = self.routed(&entry.pattern, entry.route, entry.place);
         }
         for mount in other.mounts {
             self = self.mounted(&mount.path, mount.name, mount.service, mount.place);
@@ -236,15 +238,6 @@ impl Router {
             _ => {}
         }
         self
-    }
-
-    fn placed(self, place: &'static Location<'static>, add: impl FnOnce(Self) -> Self) -> Self {
-        let before = self.routes.len();
-        let mut router = add(self);
-        for entry in router.routes.iter_mut().skip(before) {
-            entry.place = place;
-        }
-        router
     }
 
     /// Sets what becomes of a path with one slash too many or too few at its end; [`TrailingSlash::Redirect`] by default.
@@ -534,8 +527,9 @@ impl Route {
     #[track_caller]
     pub fn layer<M: Middleware>(mut self, layer: M) -> Self {
         let layer = Arc::new(layer);
-        for endpoint in self.methods.iter_mut().map(|(_, endpoint)| endpoint).chain(&mut self.any) {
-            endpoint.service = BoxService::new(Layered::new(layer.clone(), endpoint.service.clone()));
+        for (at, endpoint) in self.methods.iter_mut().map(|(_, endpoint)| endpoint).chain(&mut self.any).enumerate() {
+            let shared = Shared { layer: layer.clone(), starts: at == 0 };
+            endpoint.service = BoxService::new(Layered::new(shared, endpoint.service.clone()));
         }
         self
     }
@@ -565,6 +559,27 @@ impl Route {
         }
         // A method is a token (RFC 9110 §9.1), so every one of them can stand in a header.
         HeaderValue::try_from(methods.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
+    }
+}
+
+/// A layer around several handlers, which is one layer and starts once.
+struct Shared<M> {
+    layer: Arc<M>,
+    starts: bool,
+}
+
+impl<M: Middleware> Middleware for Shared<M> {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        self.layer.handle(req, next).await.map_err(|error| error.in_layer(short_name::<M>()))
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.named::<M>();
+        self.layer.describe(about);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        if self.starts { self.layer.start(start) } else { Ok(()) }
     }
 }
 
