@@ -5,6 +5,7 @@ mod body_limit;
 mod compression;
 mod deadline;
 mod request_ids;
+mod router;
 mod security_headers;
 mod server;
 #[cfg(feature = "cookie-sessions")]
