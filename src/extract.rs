@@ -12,7 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
+mod fields;
 mod path;
+mod values;
+
 pub use path::Path;
 
 /// Takes something from a request, as an argument of a handler.
@@ -197,6 +200,8 @@ impl FromRequest for String {
 
 /// The query, as a struct that derives `Deserialize`.
 ///
+/// A name that comes several times fills a `Vec`, with `#[serde(default)]` also where it does not come at all.
+///
 /// # Errors
 ///
 /// 400, naming the field, where the query does not fit.
@@ -217,7 +222,7 @@ pub struct Query<T>(pub T);
 impl<T: DeserializeOwned> FromRequest for Query<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let query = req.uri().query().unwrap_or_default();
-        match serde_urlencoded::from_str(query) {
+        match fields::read(query.as_bytes()) {
             Ok(value) => Ok(Self(value)),
             Err(error) => {
                 let public = format!("The query of the address cannot be read: {error}.");
@@ -228,6 +233,9 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 }
 
 /// A form sent as `application/x-www-form-urlencoded`, as a struct that derives `Deserialize`.
+///
+/// A name that comes several times (check boxes, a select that takes several) fills a `Vec`; a ticked box without a value is
+/// `true`. Browsers send nothing for what is not ticked: give such fields `#[serde(default)]`.
 ///
 /// # Errors
 ///
@@ -241,7 +249,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
             essence == "application/x-www-form-urlencoded"
         })?;
         let bytes = Bytes::from_request(req).await?;
-        match serde_urlencoded::from_bytes(&bytes) {
+        match fields::read(&bytes) {
             Ok(value) => Ok(Self(value)),
             Err(error) => {
                 let public = format!("The form cannot be read: {error}.");
