@@ -64,6 +64,7 @@ pub mod layers;
 pub mod guide {}
 
 pub mod log;
+mod run;
 pub mod server;
 pub mod testing;
 
@@ -77,6 +78,7 @@ pub use handler::{Handler, handler};
 pub use request::{Connection, Request, RequestExt, RequestId};
 pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, text};
 pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};
+pub use run::run;
 pub use server::Server;
 pub use service::{BoxMiddleware, BoxService, Middleware, Next, Service};
 pub use session::Session;

@@ -10,7 +10,7 @@ use tracing::Instrument;
 ///
 /// The event has the target `purlin::access` and the fields `method`, `path` (as the client sent it, without the query,
 /// which may hold secrets), `status`, `ms` until the head of the answer, `peer`, `id`, and after a failure `error` (the
-/// cause chain), `place` and `layer`. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
+/// cause chain) and `layer`, and from 500 `place`. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
 /// Everything logged below is in the span `request` with `method`, `path` and `id`.
 ///
 /// Where nobody listens to the span, it costs one comparison.
@@ -77,7 +77,7 @@ impl Line {
         let peer = self.peer.map(tracing::field::display);
         let error = response.error();
         let cause = error.map(|error| tracing::field::display(OneLine(error)));
-        let place = error.and_then(|error| error.place()).map(tracing::field::display);
+        let place = error.filter(|_| status >= 500).and_then(|error| error.place()).map(tracing::field::display);
         let layer = error.and_then(|error| error.layer());
         macro_rules! event {
             ($level:ident) => {
