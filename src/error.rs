@@ -244,7 +244,7 @@ impl Error {
         self
     }
 
-    /// Names the route whose handler failed, unless one is named already.
+    /// Names the route whose handler or view failed, unless one is named already.
     pub(crate) fn in_route(mut self, route: &str) -> Self {
         self.0.route.get_or_insert_with(|| route.to_owned());
         self
@@ -299,7 +299,7 @@ impl Error {
         self.0.layer
     }
 
-    /// The route whose handler panicked, as `/posts/{id}`.
+    /// The route whose handler panicked, or whose view could not be rendered, as `/posts/{id}`.
     pub fn route(&self) -> Option<&str> {
         self.0.route.as_deref()
     }
@@ -383,7 +383,7 @@ impl fmt::Debug for Error {
             write!(f, "\n  at {place}")?;
         }
         if let Some(route) = &self.0.route {
-            write!(f, "\n  in the handler of {route}")?;
+            write!(f, "\n  on the route {route}")?;
         }
         if let Some(layer) = self.0.layer {
             write!(f, "\n  in the layer {layer}")?;

@@ -23,8 +23,8 @@
 //!
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`config`], [`cookie`], [`session`], and the hard parts of
-//!   HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`config`], [`cookie`], [`session`], and the
+//!   hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`]; [`testing`], a client in the same process.
 
@@ -45,6 +45,7 @@ pub mod cookie;
 mod encode;
 mod excerpt;
 pub mod extract;
+mod failure;
 mod files;
 pub mod handler;
 pub mod media_type;

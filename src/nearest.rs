@@ -22,6 +22,12 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     best.map(|(_, candidate)| candidate)
 }
 
+/// How many slips lead from one word to the other.
+pub(crate) fn slips(a: &str, b: &str) -> usize {
+    let letters = |word: &str| word.chars().collect::<Vec<_>>();
+    distance(&letters(a), &letters(b))
+}
+
 /// Damerau's distance in its usual restricted form (optimal string alignment), by three rows of the table.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before = vec![0; b.len() + 1];

@@ -610,7 +610,7 @@ impl Entry {
 }
 
 /// The route that answers a request; an extractor, and in the extensions of the request below the router, and of an answer
-/// that carries a [`View`](crate::View) or an [`Error`](crate::Error) above it.
+/// that carries a [`View`](crate::View) or an [`Error`] above it.
 #[derive(Clone, Debug)]
 pub struct MatchedRoute {
     pattern: Arc<str>,

@@ -4,6 +4,7 @@ mod access_log;
 mod body_limit;
 mod compression;
 mod deadline;
+mod error_pages;
 mod handlers;
 mod request_ids;
 mod router;

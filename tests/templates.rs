@@ -260,7 +260,7 @@ async fn an_error_in_a_template_has_file_line_column_and_excerpt() {
     let places: Vec<String> = error.places().iter().map(ToString::to_string).collect();
     assert_eq!(places[0], "page.html:3:9");
     assert!(places[1].starts_with("tests/templates.rs:"), "and where the view was made: {places:?}");
-    assert_eq!(error.layer(), Some("Templates"));
+    assert_eq!((error.layer(), error.route()), (Some("Templates"), Some("/")));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod body_limit;
 #[cfg(feature = "compression")]
 mod compression;
 mod deadline;
+mod error_pages;
 mod request_ids;
 mod security_headers;
 mod sessions;
@@ -16,6 +17,7 @@ pub use body_limit::BodyLimit;
 #[cfg(feature = "compression")]
 pub use compression::Compression;
 pub use deadline::Deadline;
+pub use error_pages::ErrorPages;
 pub use request_ids::RequestIds;
 pub use security_headers::SecurityHeaders;
 pub use sessions::Sessions;

@@ -56,8 +56,13 @@ impl Middleware for Templates {
         let Some(view) = response.extensions_mut().remove::<View>() else {
             return Ok(response);
         };
-        let links = Links::new(self.site.get().cloned(), response.extensions().get::<MatchedRoute>().cloned());
-        let page = facts.render(&*self.engine, &view, links).await?;
+        let route = response.extensions().get::<MatchedRoute>();
+        let links = Links::new(self.site.get().cloned(), route.cloned());
+        let page = facts.render(&*self.engine, &view, links).await;
+        let page = page.map_err(|error| match route {
+            Some(route) => error.in_route(route.pattern()),
+            None => error,
+        })?;
         *response.body_mut() = Body::from(page);
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().entry(CONTENT_TYPE).or_insert_with(|| view.media_type());

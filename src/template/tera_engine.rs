@@ -84,9 +84,9 @@ impl Tera {
         self
     }
 
-    /// Whether changed templates are read again; by default they are if they are on disk.
+    /// Whether changed templates are read again; by default they are if they are on disk, and never if they are not.
     pub fn reload(mut self, reload: bool) -> Self {
-        self.reload = reload;
+        self.reload = reload && self.assets.as_folder().is_some();
         self
     }
 
