@@ -443,7 +443,8 @@ struct Lists;
 
 impl Engine for Lists {
     fn render(&self, page: &Page<'_>) -> Result<String> {
-        let names: Vec<String> = page.to_json()?.keys().cloned().collect();
+        let mut names: Vec<String> = page.to_json()?.keys().cloned().collect();
+        names.sort();
         Ok(format!("{} {} {}", page.template(), names.join(","), page.links().url_for("home", &[])?))
     }
 
