@@ -64,6 +64,8 @@ pub mod layers;
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
 
+#[cfg(feature = "tower")]
+pub mod interop;
 pub mod log;
 mod run;
 pub mod server;
@@ -76,6 +78,8 @@ pub use error::{Context, Error, Result};
 pub use excerpt::Excerpt;
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
 pub use handler::{Handler, handler};
+#[cfg(feature = "tower")]
+pub use interop::{tower, tower_service};
 pub use request::{Connection, Request, RequestExt, RequestId};
 pub use response::{Html, IntoResponse, Redirect, Response, ResponseExt, html, text};
 pub use router::{MatchedRoute, Route, Router, TrailingSlash, any, delete, get, head, options, patch, post, put};

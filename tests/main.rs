@@ -17,3 +17,5 @@ mod static_files;
 #[cfg(feature = "tera")]
 mod templates;
 mod testing;
+#[cfg(feature = "tower")]
+mod tower;
