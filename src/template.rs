@@ -50,7 +50,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct View {
     template: Cow<'static, str>,
-    context: Arc<dyn Data + Send + Sync>,
+    context: Value,
     status: StatusCode,
     content_type: Option<HeaderValue>,
     place: &'static Location<'static>,
@@ -127,6 +127,9 @@ impl fmt::Debug for View {
             .finish_non_exhaustive()
     }
 }
+
+/// What a name in a template stands for.
+pub(crate) type Value = Arc<dyn Data + Send + Sync>;
 
 /// Any serialisable value behind a pointer, in the forms that engines take: `Serialize` itself cannot be one.
 ///

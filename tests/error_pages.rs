@@ -308,7 +308,14 @@ impl Engine for Few {
             return Err(Error::internal("a broken template"));
         }
         let names = page.to_json()?;
-        Ok(format!("{} {} {} {} {}", page.template(), names["status"], names["title"], names["message"], names["user"]))
+        Ok(format!(
+            "{} {} {} {} {}",
+            page.template(),
+            names["status"],
+            names["reason"],
+            names["message"],
+            names["user"]
+        ))
     }
 
     fn contains(&self, template: &str) -> bool {
@@ -348,7 +355,7 @@ async fn a_site_has_pages_of_its_own() {
         assert_eq!(response.headers().contains_key("content-security-policy"), expected.is_empty());
         let page = body(response).await;
         match *expected {
-            "" => assert!(page.contains("<!doctype html>"), "{page}"),
+            "" => assert!(page.contains("<!DOCTYPE html>"), "{page}"),
             name => assert!(page.starts_with(&format!("{name} {status} ")) && page.ends_with("\"ann\""), "{page}"),
         }
         let text = body(ask(&app, "GET", &format!("/bare/{status}"), "*/*").await).await;
@@ -364,7 +371,7 @@ async fn a_page_of_the_site_that_fails_or_panics_is_replaced_and_the_status_stay
         let response = ask(&app, "GET", &format!("/bare/{status}"), BROWSER).await;
         assert_eq!(response.status().as_u16(), status);
         let page = body(response).await;
-        assert!(page.contains("<!doctype html>") && !page.contains("broken"), "{page}");
+        assert!(page.contains("<!DOCTYPE html>") && !page.contains("broken"), "{page}");
     }
 }
 

@@ -1,13 +1,13 @@
 //! `Templates`, `View` and the engine: pages of templates, their links, and what is said of broken ones.
 
 use purlin::http::Request as HttpRequest;
-use purlin::layers::{RequestIds, SecurityHeaders, Templates};
+use purlin::layers::{ErrorPages, RequestIds, SecurityHeaders, Templates};
 use purlin::request::CspNonce;
 use purlin::site::{Life, Start};
 use purlin::template::{Engine, Names, Page, TemplateError, Tera, tera};
 use purlin::{
-    App, Assets, Body, Middleware, Path, Request, Response, ResponseExt, Result, Router, Service, Stack, StaticUrls,
-    StatusCode, View, get,
+    App, Assets, Body, Error, Middleware, Next, Path, Request, Response, ResponseExt, Result, Router, Service, Stack,
+    StaticUrls, StatusCode, View, get,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -327,6 +327,32 @@ impl Middleware for Counts {
             async move { Ok(count.fetch_add(1, Ordering::Relaxed) + 1) }
         });
         Ok(next.call(req).await)
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        Names::default_value(start, "visits", 0);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_page_without_the_layer_that_gives_a_name_has_its_default() {
+    let files: Files = &[("errors/error.html", b"{{ reason }} {{ visits }}")];
+    async fn gate(req: Request, next: Next<'_>) -> Result<Response> {
+        match req.uri().path() {
+            "/in" => Ok(next.call(req).await),
+            _ => Err(Error::forbidden("outside")),
+        }
+    }
+    let app = Stack::new()
+        .layer(ErrorPages::new().templates(Tera::new(embedded(files))))
+        .layer(gate)
+        .layer(Counts(Arc::default()))
+        .app(Router::new().route("/in", get(async || StatusCode::CONFLICT)));
+    let _life = Life::start(&app).unwrap();
+    for (path, expected) in [("/in", "Conflict 1"), ("/out", "Forbidden 0")] {
+        let request = HttpRequest::get(path).header("accept", "text/html");
+        assert_eq!(body(app.call(request.body(Body::empty()).unwrap()).await).await, expected);
     }
 }
 

@@ -50,10 +50,10 @@ impl Failure<'_> {
                     let open = if nth == 0 { " open" } else { "" };
                     let code = code(&excerpt, &place.to_string());
                     list.push_str(&format!(
-                        "<details class=\"place\"{open}>\n<summary>{head}</summary>\n{code}</details>\n"
+                        "<details class=\"card\"{open}>\n<summary>{head}</summary>\n{code}</details>\n"
                     ));
                 }
-                None => list.push_str(&format!("<section>\n<h2>{head}</h2>\n</section>\n")),
+                None => list.push_str(&format!("<section class=\"card\">\n<h2>{head}</h2>\n</section>\n")),
             }
         }
         list
@@ -71,12 +71,12 @@ impl Failure<'_> {
         };
         let paste = lines_to_paste(self.facts.uri.path(), &self.facts.method);
         format!(
-            "<section>\n<h2>The site's routes <small>nearest first</small></h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Routes\">\n<table>\n\
+            "<section class=\"card\">\n<h2>The site's routes <small>nearest first</small></h2>\n<section class=\"scroll\" tabindex=\"0\" aria-label=\"Routes\">\n<table>\n\
              <thead><tr><th scope=\"col\">Method</th><th scope=\"col\">Path</th><th scope=\"col\">Name</th>\
-             <th scope=\"col\" class=\"place-column\">Line</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n{rest}\
+             <th scope=\"col\" class=\"place-column\">Line</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</section>\n{rest}\
              </section>\n\
-             <section>\n<h2>To answer it, add <small>to the site's routes, and a handler</small></h2>\n\
-             <pre class=\"paste\" tabindex=\"0\" role=\"region\" aria-label=\"Lines to paste\"><code>{}</code></pre>\n</section>\n",
+             <section class=\"card\">\n<h2>To answer it, add <small>to the site's routes, and a handler</small></h2>\n\
+             <section class=\"code paste\" tabindex=\"0\" aria-label=\"Lines to paste\"><pre><code>{}</code></pre></section>\n</section>\n",
             Escaped(paste)
         )
     }
@@ -93,15 +93,15 @@ impl Failure<'_> {
         let mut list = String::new();
         if own > 0 {
             list.push_str(&format!(
-                "<section>\n<h2>Own frames <small>{own} of {}</small></h2>\n\
-                 <pre tabindex=\"0\" role=\"region\" aria-label=\"Own frames\">{}</pre>\n</section>\n",
+                "<section class=\"card\">\n<h2>Own frames <small>{own} of {}</small></h2>\n\
+                 <section class=\"code\" tabindex=\"0\" aria-label=\"Own frames\"><pre>{}</pre></section>\n</section>\n",
                 frames.len(),
                 rows(&mut frames.iter().filter(|frame| frame.own))
             ));
         }
         list.push_str(&format!(
-            "<details class=\"place\">\n<summary>All {} frames <small>with those of libraries</small></summary>\n\
-             <pre tabindex=\"0\" role=\"region\" aria-label=\"All frames\">{}</pre>\n</details>\n",
+            "<details class=\"card\">\n<summary>All {} frames <small>with those of libraries</small></summary>\n\
+             <section class=\"code\" tabindex=\"0\" aria-label=\"All frames\"><pre>{}</pre></section>\n</details>\n",
             frames.len(),
             rows(&mut frames.iter())
         ));
@@ -134,7 +134,7 @@ impl Failure<'_> {
             return String::new();
         }
         format!(
-            "<section>\n<h2>Where in the site</h2>\n<table class=\"facts\">\n<tbody>\n{rows}</tbody>\n</table>\n</section>\n"
+            "<section class=\"card\">\n<h2>Where in the site</h2>\n<table class=\"facts\">\n<tbody>\n{rows}</tbody>\n</table>\n</section>\n"
         )
     }
 
@@ -180,5 +180,8 @@ fn code(excerpt: &Excerpt, what: &str) -> String {
             lines.push_str(&format!("<span class=\"caret\" aria-hidden=\"true\"><i></i>{indent}^\n</span>"));
         }
     }
-    format!("<pre tabindex=\"0\" role=\"region\" aria-label=\"Source of {}\">{lines}</pre>\n", Escaped(what))
+    format!(
+        "<section class=\"code\" tabindex=\"0\" aria-label=\"Source of {}\"><pre>{lines}</pre></section>\n",
+        Escaped(what)
+    )
 }

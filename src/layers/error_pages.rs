@@ -66,9 +66,10 @@ impl ErrorPages {
     /// The engine whose templates visitors see: `errors/STATUS.html`, else `errors/error.html`, else (from 500)
     /// `errors/500.html`, else the framework's page. By default the framework's.
     ///
-    /// Such a template has the names `status`, `title` and `message` (the public one), `request`, and those of layers
-    /// that the request came to. If it fails, the framework's page is sent with the status as it was, and the failure is
-    /// logged.
+    /// Such a template has the names `status` (404), `reason` (Not Found), `message` (the public one, or a sentence for the
+    /// status), `request_id`, and those that other templates have; a name whose layer the request did not come to has its
+    /// default, see [`Names`](crate::template::Names). If the template fails, the framework's page is sent with the status
+    /// as it was, and the failure is logged.
     pub fn templates(mut self, engine: impl Engine) -> Self {
         self.engine = Some(Arc::new(engine));
         self
@@ -102,8 +103,9 @@ impl ErrorPages {
     async fn site_page(&self, engine: &dyn Engine, name: String, failure: &Failure<'_>) -> Option<String> {
         let context = serde_json::json!({
             "status": failure.status.as_u16(),
-            "title": failure.title(),
+            "reason": failure.title(),
             "message": failure.public(),
+            "request_id": failure.facts.id.as_ref().map(RequestId::as_str),
         });
         let view = View::new(name, context);
         let links = Links::new(self.site.get().cloned(), failure.route.cloned());

@@ -1,7 +1,7 @@
 //! `Engine`: whatever turns a view into a page.
 
-use super::names::Value;
-use super::{Names, TemplateError, View};
+use super::names::Defaults;
+use super::{Names, TemplateError, Value, View};
 use crate::request::{CspNonce, OriginalUri};
 use crate::site::Site;
 use crate::{Error, MatchedRoute, Request, RequestExt, RequestId, Result, StaticUrls};
@@ -202,23 +202,32 @@ impl Facts {
     ///
     /// The engine's, with the line that made the view among its places.
     pub(crate) async fn render(&self, engine: &dyn Engine, view: &View, links: Links) -> Result<String> {
+        let defaults = links.site.as_deref().map(Defaults::of).unwrap_or_default();
         let mut offered = self.names.list();
-        for own in [REQUEST, CSP_NONCE] {
-            if !offered.contains(&own) {
-                offered.push(own);
+        for name in defaults.names().chain([REQUEST, CSP_NONCE]) {
+            if !offered.contains(&name) {
+                offered.push(name);
             }
         }
         let mut names = Vec::new();
         for name in engine.uses(view.template(), &offered) {
             let value = match self.names.value(name).await {
                 Some(value) => value?,
-                None if name == REQUEST => Box::new(self.request()),
+                None if name == REQUEST => Arc::new(self.request()),
                 // Without a policy there is nothing to be let in by.
-                None => Box::new(self.nonce.as_ref().and_then(CspNonce::value).unwrap_or_default().to_owned()),
+                None if name == CSP_NONCE => Arc::new(self.nonce().unwrap_or_default().to_owned()),
+                None => match defaults.value(name) {
+                    Some(value) => value,
+                    None => continue,
+                },
             };
             names.push((name, value));
         }
         engine.render(&Page { view, names, links }).map_err(|error| placed(error, view))
+    }
+
+    fn nonce(&self) -> Option<&str> {
+        self.nonce.as_ref().and_then(CspNonce::value)
     }
 
     fn request(&self) -> serde_json::Value {

@@ -1,8 +1,10 @@
 //! `Names`: what layers give to the templates of a request.
 
-use super::Data;
+use super::Value;
+use crate::site::{Site, Start};
 use crate::{Request, Result};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +30,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// }
 /// ```
 ///
+/// A page may be rendered without the request having come to the layer: an error page, when a layer further out refused it.
+/// What the name is then, the layer says when it starts, with [`Names::default_value`].
+///
 /// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`) and `csp_nonce`.
 #[derive(Clone, Default)]
 pub struct Names(Arc<Mutex<Vec<Name>>>);
@@ -39,9 +44,6 @@ struct Name {
 
 type Work = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> + Send + Sync;
 
-/// What a name stands for.
-pub(crate) type Value = Box<dyn Data + Send>;
-
 impl Names {
     /// Those of a request.
     pub fn of(req: &mut Request) -> &Self {
@@ -51,7 +53,7 @@ impl Names {
     /// Adds a name; it replaces what a layer above added by that name.
     pub fn add<T>(&self, name: &'static str, value: impl Fn() -> T + Send + Sync + 'static)
     where
-        T: Serialize + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
     {
         self.add_async(name, move || std::future::ready(Ok(value())));
     }
@@ -59,16 +61,32 @@ impl Names {
     /// Adds a name whose value has to be waited for, such as a session in a database; an error is that of the view.
     pub fn add_async<T, F>(&self, name: &'static str, value: impl Fn() -> F + Send + Sync + 'static)
     where
-        T: Serialize + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let work: Arc<Work> = Arc::new(move || {
             let value = value();
-            Box::pin(async move { Ok(Box::new(value.await?) as Value) })
+            Box::pin(async move { Ok(Arc::new(value.await?) as Value) })
         });
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.retain(|other| other.name != name);
         names.push(Name { name, work });
+    }
+
+    /// Says what a name is on a page of a request that the layer was not asked about: an empty list, say.
+    ///
+    /// ```
+    /// use purlin::site::Start;
+    /// use purlin::template::Names;
+    ///
+    /// fn start(start: &mut Start) {
+    ///     Names::default_value(start, "flash", Vec::<String>::new());
+    /// }
+    /// ```
+    pub fn default_value(start: &mut Start, name: &'static str, value: impl Serialize + Send + Sync + 'static) {
+        let mut defaults = start.site().shared::<Defaults>().unwrap_or_default();
+        defaults.0.insert(name, Arc::new(value));
+        start.share(defaults);
     }
 
     /// Which names there are.
@@ -83,6 +101,24 @@ impl Names {
             names.iter().find(|other| other.name == name)?.work.clone()
         };
         Some(work().await)
+    }
+}
+
+/// The names that layers of a site give, with what they are where the layer was not asked.
+#[derive(Clone, Default)]
+pub(crate) struct Defaults(BTreeMap<&'static str, Value>);
+
+impl Defaults {
+    pub(crate) fn of(site: &Site) -> Self {
+        site.shared().unwrap_or_default()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<Value> {
+        self.0.get(name).cloned()
     }
 }
 
