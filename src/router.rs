@@ -380,8 +380,8 @@ fn encoded(pattern: &str) -> String {
 }
 
 impl Service for Router {
-    async fn call(&self, req: Request) -> Response {
-        self.dispatch(req).await
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
+        self.dispatch(req)
     }
 
     fn describe(&self, outline: &mut Outline) {

@@ -190,8 +190,8 @@ struct Announced<S> {
 }
 
 impl<S: Service> Service for Announced<S> {
-    async fn call(&self, req: Request) -> Response {
-        self.app.call(req).await
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
+        self.app.call(req)
     }
 
     fn describe(&self, outline: &mut Outline) {

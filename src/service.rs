@@ -98,8 +98,8 @@ impl<'a> Next<'a> {
 }
 
 impl Service for Next<'_> {
-    async fn call(&self, req: Request) -> Response {
-        self.0.dyn_call(req).await
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
+        self.0.dyn_call(req)
     }
 }
 
@@ -178,8 +178,8 @@ impl BoxService {
 }
 
 impl Service for BoxService {
-    async fn call(&self, req: Request) -> Response {
-        self.0.dyn_call(req).await
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
+        self.0.dyn_call(req)
     }
 
     fn describe(&self, outline: &mut Outline) {

@@ -161,3 +161,28 @@ async fn a_status_of_a_tuple_does_not_hide_a_failure() {
     let app = Stack::new().app(handler(fails));
     assert_eq!(app.call(Request::default()).await.status(), 409);
 }
+
+/// A stack of many layers compiles within the default recursion limit, and keeps its order.
+#[tokio::test]
+async fn a_stack_may_have_forty_layers() {
+    use purlin::layers::{AccessLog, Deadline};
+    macro_rules! eight {
+        ($stack:expr) => {
+            $stack
+                .layer(Mark("a"))
+                .layer(AccessLog::new())
+                .layer(Deadline::new(std::time::Duration::from_secs(1)))
+                .layer(shout)
+                .layer(Mark("b"))
+                .layer(AccessLog::new())
+                .layer(Deadline::new(std::time::Duration::from_secs(1)))
+                .layer(Some(Mark("c")))
+        };
+    }
+    let app = eight!(eight!(eight!(eight!(eight!(Stack::new())))));
+    let app = app.app(Router::new().route("/", get(echo)));
+    let response = app.call(Request::default()).await;
+    assert_eq!(all(&response, "x-in").concat(), "abcabcabcabcabc");
+    assert_eq!(all(&response, "x-out").concat(), "cbacbacbacbacba");
+    assert_eq!(app.check().unwrap().layers().len(), 40);
+}
