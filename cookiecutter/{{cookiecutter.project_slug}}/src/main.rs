@@ -1,5 +1,5 @@
-//! Starts the site.
+//! Starts the site: `cargo run`, `cargo run -- routes`, `cargo run -- stack`, `cargo run -- help`.
 
-fn main() {
-    println!("{}", {{ cookiecutter.__quoted_name }});
+fn main() -> std::process::ExitCode {
+    purlin::run({{ cookiecutter.__crate_name }}::stack::stack)
 }
