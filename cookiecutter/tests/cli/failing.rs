@@ -68,7 +68,7 @@ fn a_file_that_cannot_be_written_leaves_nothing() {
         let mut shell = Command::new("sh");
         shell.current_dir(scratch.path()).args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
         shell.arg(purlin(scratch.path()).get_program()).args(["new", path, "--set", "project_slug=x"]);
-        let file = format!("could not write {path}/.gitignore: ");
+        let file = format!("could not write {path}/.dockerignore: ");
         Outcome::of(&mut shell).fails(1, &[&file, "File too large", "nothing was left behind"]);
         assert_eq!(tree(scratch.path()), before, "{path}");
     }

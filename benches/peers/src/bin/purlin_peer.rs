@@ -3,29 +3,53 @@
 use purlin::layers::{
     AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates,
 };
-use purlin::{Assets, CookieStore, Router, Service, Stack, Tera, get};
+use purlin::config::{Listen, LogConfig, SecretKeys};
+use purlin::session::CookieStore;
+use purlin::template::Tera;
+use purlin::{Assets, Router, Server, Service, Stack, get};
+use std::sync::Arc;
 use std::time::Duration;
 
 async fn hello() -> &'static str {
     peers::HELLO
 }
 
-fn full() -> purlin::Result<impl Service> {
+fn full() -> impl Service {
     let mut routes = Router::new().route("/", get(hello));
     for n in 0..peers::ROUTES {
         routes = routes.route(&format!("/section{n}/{{id}}"), get(hello));
     }
-    let templates = Tera::new(Assets::embedded(&[]))?;
-    Ok(Stack::new()
+    let templates = Arc::new(Tera::new(Assets::embedded(&[])));
+    Stack::new()
         .layer(RequestIds::new())
         .layer(AccessLog::new())
         .layer(Compression::new())
         .layer(SecurityHeaders::new())
-        .layer(ErrorPages::new().templates(&templates))
+        .layer(ErrorPages::new().templates(templates.clone()))
         .layer(Deadline::new(Duration::from_secs(30)))
         .layer(BodyLimit::new(2 << 20))
         .layer(StaticFiles::new(Assets::folder(peers::files())))
-        .layer(Sessions::new(CookieStore::new([7; 32])?))
+        .layer(Sessions::new(CookieStore::new(&SecretKeys::random())))
         .layer(Templates::new(templates))
-        .app(routes))
+        .app(routes)
+}
+
+fn serve<S: Service + 'static>(app: S) -> purlin::Result<()> {
+    let bound = Server::new().listen("127.0.0.1:0".parse::<Listen>()?).bind()?;
+    if let Some(Listen::Tcp(address)) = bound.addresses().first() {
+        peers::listening(*address);
+    }
+    bound.run(|| async { Ok(app) })
+}
+
+fn main() -> purlin::Result<()> {
+    purlin::log::start(&LogConfig::default())?;
+    match peers::workload().as_str() {
+        "full" => serve(full()),
+        "file" => {
+            let files = StaticFiles::new(Assets::folder(peers::files()));
+            serve(Stack::new().layer(files).app(Router::new()))
+        }
+        _ => serve(Stack::new().app(Router::new().route("/", get(hello)))),
+    }
 }
