@@ -2,7 +2,7 @@
 
 use crate::extract::FromRequest;
 use crate::site::{Needs, Outline};
-use crate::{IntoResponse, Request, Response, Service};
+use crate::{IntoResponse, Request, Response, Result, Service};
 use std::marker::PhantomData;
 
 /// An `async fn` whose arguments are extractors and whose result becomes a response.
@@ -23,8 +23,7 @@ use std::marker::PhantomData;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a handler",
     label = "this is no handler",
-    note = "a handler is an `async fn` of at most 12 arguments, each an extractor (`FromRequest`)",
-    note = "its result must become a response (`IntoResponse`), and its future must be `Send`: hold no `Rc` or lock guard across an `.await`"
+    note = "a handler is an `async fn` of at most 12 arguments, given by its name and not called: `get(hello)`"
 )]
 pub trait Handler<A>: Send + Sync + 'static {
     /// Answers one request.
@@ -34,29 +33,82 @@ pub trait Handler<A>: Send + Sync + 'static {
     fn needs(needs: &mut Needs);
 }
 
+// What is asked of the arguments, the result and the future stands here and not where `HandlerFn` is implemented: so the
+// compiler knows which arguments there are before it looks at them, and names the one that does not fit.
+impl<H, A> Handler<A> for H
+where
+    H: HandlerFn<A> + Send + Sync + 'static,
+    H::Output: IntoResponse,
+    H::Future: Send,
+    A: Arguments + Send + 'static,
+{
+    async fn call(&self, mut req: Request) -> Response {
+        match A::from_request(&mut req).await {
+            Ok(arguments) => self.run(arguments).await.into_response(),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn needs(needs: &mut Needs) {
+        H::Output::needs(needs);
+        A::needs(needs);
+    }
+}
+
+/// An `async fn` of at most 12 arguments, whatever they are; implemented for those and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a handler",
+    label = "this is no handler",
+    note = "a handler is an `async fn` of at most 12 arguments, given by its name and not called: `get(hello)`"
+)]
+pub trait HandlerFn<A> {
+    /// What it returns when it is called.
+    type Future: Future<Output = Self::Output>;
+
+    /// What it returns in the end.
+    type Output;
+
+    /// Calls it.
+    fn run(&self, arguments: A) -> Self::Future;
+}
+
+/// The arguments of a handler: a tuple of extractors.
+pub trait Arguments: Sized {
+    /// Takes them one after another; the first that cannot be had answers.
+    ///
+    /// # Errors
+    ///
+    /// That one's.
+    fn from_request(req: &mut Request) -> impl Future<Output = Result<Self>> + Send;
+
+    /// What they need of the layers above.
+    fn needs(needs: &mut Needs);
+}
+
 macro_rules! handlers {
     ($($argument:ident)*) => {
-        impl<F, Fut, Out, $($argument,)*> Handler<($($argument,)*)> for F
+        impl<F, Fut, $($argument,)*> HandlerFn<($($argument,)*)> for F
         where
-            F: Fn($($argument,)*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Out> + Send,
-            Out: IntoResponse,
-            $($argument: FromRequest + Send + 'static,)*
+            F: Fn($($argument,)*) -> Fut,
+            Fut: Future,
         {
-            #[allow(non_snake_case, unused_mut, unused_variables)]
-            async fn call(&self, mut req: Request) -> Response {
-                $(
-                    let $argument = match $argument::from_request(&mut req).await {
-                        Ok(argument) => argument,
-                        Err(error) => return error.into(),
-                    };
-                )*
-                self($($argument,)*).await.into_response()
+            type Future = Fut;
+            type Output = Fut::Output;
+
+            #[allow(non_snake_case)]
+            fn run(&self, ($($argument,)*): ($($argument,)*)) -> Fut {
+                self($($argument,)*)
+            }
+        }
+
+        impl<$($argument: FromRequest + Send,)*> Arguments for ($($argument,)*) {
+            #[allow(unused_variables)]
+            async fn from_request(req: &mut Request) -> Result<Self> {
+                Ok(($($argument::from_request(req).await?,)*))
             }
 
             #[allow(unused_variables)]
             fn needs(needs: &mut Needs) {
-                Out::needs(needs);
                 $(needs.argument::<$argument>();)*
             }
         }

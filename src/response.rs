@@ -79,7 +79,7 @@ impl From<Error> for Response {
 /// headers before any of them in a tuple; and a `Result` of any of them, whose error is carried outwards.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    label = "this cannot become a response",
+    label = "`{Self}` cannot become a response",
     note = "return text, `Html`, `Json`, `View`, `Redirect`, a `StatusCode`, a `Response`, or a `Result` of one of them",
     note = "the error of a `Result` may be `purlin::Error` or any `std::error::Error + Send + Sync`"
 )]
@@ -105,6 +105,8 @@ impl IntoResponse for Error {
     }
 }
 
+// Else the message would be that a `String` is no `std::error::Error`, and not what may be returned.
+#[diagnostic::do_not_recommend]
 impl<T: IntoResponse, E: Into<Error>> IntoResponse for Result<T, E> {
     fn into_response(self) -> Response {
         match self {

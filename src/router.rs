@@ -94,8 +94,8 @@ impl Router {
 
     /// Adds a route. The same path may be added again with other methods.
     #[track_caller]
-    pub fn route(self, path: &str, route: impl Into<Route>) -> Self {
-        self.routed(path, route.into(), Location::caller())
+    pub fn route(self, path: &str, route: Route) -> Self {
+        self.routed(path, route, Location::caller())
     }
 
     fn routed(mut self, path: &str, route: Route, place: &'static Location<'static>) -> Self {
@@ -453,34 +453,36 @@ impl Endpoint {
     }
 }
 
-macro_rules! methods {
-    ($($name:ident $method:ident $section:literal;)*) => {
-        $(
-            #[doc = concat!("A route with a handler for `", stringify!($method), "` (RFC 9110 §", $section, ").")]
-            pub fn $name<H: Handler<A>, A: 'static>(handler: H) -> Route {
-                Route::default().$name(handler)
-            }
-        )*
+// Written out, and not by a macro, which the compiler would show with every handler that does not fit.
 
-        impl Route {
-            $(
-                #[doc = concat!("Adds a handler for `", stringify!($method), "`.")]
-                #[must_use]
-                pub fn $name<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
-                    self.on(Method::$method, handler)
-                }
-            )*
-        }
-    };
+/// A route with a handler for `GET` (RFC 9110 §9.3.1).
+pub fn get<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().get(handler)
 }
 
-methods! {
-    get GET "9.3.1";
-    post POST "9.3.3";
-    put PUT "9.3.4";
-    delete DELETE "9.3.5";
-    head HEAD "9.3.2";
-    options OPTIONS "9.3.7";
+/// A route with a handler for `POST` (RFC 9110 §9.3.3).
+pub fn post<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().post(handler)
+}
+
+/// A route with a handler for `PUT` (RFC 9110 §9.3.4).
+pub fn put<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().put(handler)
+}
+
+/// A route with a handler for `DELETE` (RFC 9110 §9.3.5).
+pub fn delete<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().delete(handler)
+}
+
+/// A route with a handler for `HEAD` (RFC 9110 §9.3.2).
+pub fn head<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().head(handler)
+}
+
+/// A route with a handler for `OPTIONS` (RFC 9110 §9.3.7).
+pub fn options<H: Handler<A>, A: 'static>(handler: H) -> Route {
+    Route::default().options(handler)
 }
 
 /// A route with a handler for `PATCH` (RFC 5789).
@@ -494,6 +496,42 @@ pub fn any<H: Handler<A>, A: 'static>(handler: H) -> Route {
 }
 
 impl Route {
+    /// Adds a handler for `GET` (RFC 9110 §9.3.1).
+    #[must_use]
+    pub fn get<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::GET, handler)
+    }
+
+    /// Adds a handler for `POST` (RFC 9110 §9.3.3).
+    #[must_use]
+    pub fn post<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::POST, handler)
+    }
+
+    /// Adds a handler for `PUT` (RFC 9110 §9.3.4).
+    #[must_use]
+    pub fn put<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::PUT, handler)
+    }
+
+    /// Adds a handler for `DELETE` (RFC 9110 §9.3.5).
+    #[must_use]
+    pub fn delete<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::DELETE, handler)
+    }
+
+    /// Adds a handler for `HEAD` (RFC 9110 §9.3.2).
+    #[must_use]
+    pub fn head<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::HEAD, handler)
+    }
+
+    /// Adds a handler for `OPTIONS` (RFC 9110 §9.3.7).
+    #[must_use]
+    pub fn options<H: Handler<A>, A: 'static>(self, handler: H) -> Self {
+        self.on(Method::OPTIONS, handler)
+    }
+
     /// Adds a handler for `PATCH` (RFC 5789).
     #[must_use]
     pub fn patch<H: Handler<A>, A: 'static>(self, handler: H) -> Self {

@@ -7,6 +7,13 @@ use std::pin::Pin;
 /// Answers a request. Handlers, routers, mounted sites and whole stacks are services.
 ///
 /// It cannot fail: a failure is a response that carries an [`Error`](crate::Error).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "expected a router, a stack or a handler here",
+    note = "routes are put into a router: `Router::new().route(\"/\", get(hello))`",
+    note = "an `async fn` that answers every path becomes a service by `handler(hello)`",
+    note = "a tower service becomes one by `purlin::tower_service(service)`, with the feature `tower`"
+)]
 pub trait Service: Send + Sync {
     /// Answers one request.
     fn call(&self, req: Request) -> impl Future<Output = Response> + Send;

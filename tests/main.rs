@@ -2,6 +2,8 @@
 
 mod access_log;
 mod body_limit;
+#[cfg(all(feature = "compression", feature = "cookie-sessions", feature = "tera", not(feature = "tower")))]
+mod compile;
 mod compression;
 mod deadline;
 mod error_pages;

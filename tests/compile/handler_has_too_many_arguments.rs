@@ -1,0 +1,12 @@
+use purlin::{Method, get};
+
+#[rustfmt::skip]
+async fn many(
+    _: Method, _: Method, _: Method, _: Method, _: Method, _: Method, _: Method,
+    _: Method, _: Method, _: Method, _: Method, _: Method, _: Method,
+) {
+}
+
+fn main() {
+    get(many);
+}

@@ -1,0 +1,9 @@
+use purlin::get;
+
+async fn hello() -> &'static str {
+    "hello"
+}
+
+fn main() {
+    get(hello());
+}

@@ -1,0 +1,7 @@
+use purlin::Stack;
+
+struct Compress;
+
+fn main() {
+    let _ = Stack::new().layer(Compress);
+}
