@@ -24,7 +24,12 @@ use std::time::{Duration, SystemTime};
 /// ```
 pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     // HTTP/2 may spread the cookies over several header lines (RFC 9113 §8.2.3).
-    headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';')).filter_map(pair)
+    pairs(headers.get_all(COOKIE))
+}
+
+/// The cookies of these lines, as [`cookies`] reads them.
+pub(crate) fn pairs<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    lines.into_iter().flat_map(|line| line.as_bytes().split(|&b| b == b';')).filter_map(pair)
 }
 
 /// The value of the cookie called `name`; names are case-sensitive.
