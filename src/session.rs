@@ -5,14 +5,13 @@ use crate::site::Needs;
 use crate::{Error, Request, Result};
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder};
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderValue, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
-use tokio::sync::OnceCell;
 
 pub mod contract;
 #[cfg(feature = "cookie-sessions")]
@@ -402,10 +401,10 @@ pub struct LazySession(Arc<Lazy>);
 struct Lazy {
     origin: Arc<Origin>,
     https: bool,
-    /// The `Cookie` lines, not looked into. HTTP/2 may send several (RFC 9113 §8.2.3), but hardly ever does.
-    cookies: Option<HeaderValue>,
-    more_cookies: Vec<HeaderValue>,
-    session: OnceCell<Session>,
+    /// The `Cookie` lines, not looked into. One, but for HTTP/2, which may split it (RFC 9113 §8.2.3).
+    cookie: Option<HeaderValue>,
+    more_cookies: Option<Box<[HeaderValue]>>,
+    session: OnceLock<Session>,
 }
 
 /// Where the sessions of a layer come from.
@@ -430,15 +429,11 @@ impl Origin {
 }
 
 impl LazySession {
-    pub(crate) fn new(origin: &Arc<Origin>, https: bool, headers: &HeaderMap) -> Self {
-        let mut cookies = headers.get_all(COOKIE).iter();
-        Self(Arc::new(Lazy {
-            origin: origin.clone(),
-            https,
-            cookies: cookies.next().cloned(),
-            more_cookies: cookies.cloned().collect(),
-            session: OnceCell::const_new(),
-        }))
+    pub(crate) fn new(origin: &Arc<Origin>, https: bool, req: &Request) -> Self {
+        let cookie = req.headers().get(COOKIE).cloned();
+        let split = req.version() >= Version::HTTP_2 && cookie.is_some();
+        let more_cookies = split.then(|| req.headers().get_all(COOKIE).iter().skip(1).cloned().collect());
+        Self(Arc::new(Lazy { origin: origin.clone(), https, cookie, more_cookies, session: OnceLock::new() }))
     }
 
     /// The session of a request.
@@ -458,13 +453,31 @@ impl LazySession {
     ///
     /// 503 if the store cannot be asked.
     pub async fn load(&self) -> Result<Session> {
-        let session = self.0.session.get_or_try_init(|| self.read()).await;
-        session.cloned().map_err(|error| error.carried().context("loading the session"))
+        if let Some(session) = self.loaded() {
+            return Ok(session.clone());
+        }
+        let read = self.read().await.map_err(|error| error.carried().context("loading the session"))?;
+        // Read twice at the same time, it is the first that both go on with.
+        Ok(self.0.session.get_or_init(|| read).clone())
     }
 
     /// The session, if it has been read.
     pub fn loaded(&self) -> Option<&Session> {
         self.0.session.get()
+    }
+
+    /// The messages for the page that is about to be shown: see [`Session::take_flash`].
+    ///
+    /// None if the store cannot be asked: that is logged, the messages wait there, and pages which need no more of the
+    /// session than this can still be shown.
+    pub async fn take_flash(&self) -> Vec<Flash> {
+        match self.load().await {
+            Ok(session) => session.take_flash(),
+            Err(error) => {
+                tracing::error!("messages for the visitor could not be read: {error:#}");
+                Vec::new()
+            }
+        }
     }
 
     /// Whether the client sent a cookie that may open a session. Nothing is read for this, and the cookie may be a
@@ -480,10 +493,10 @@ impl LazySession {
         let Some(token) = self.sent() else {
             return Ok(fresh);
         };
-        let record = origin.store.dyn_load(Token::new(origin.name(*https), &token), now).await?;
+        let record = origin.store.dyn_load(Token::new(origin.name(*https), token), now).await?;
         // The lifetime may have been shortened since the session was written.
         match record.filter(|record| record.created.saturating_add(origin.lifetime) > now) {
-            Some(record) => Ok(fresh.stored(token, record)),
+            Some(record) => Ok(fresh.stored(token.to_owned(), record)),
             None => {
                 tracing::debug!(bytes = token.len(), "the session cookie opens no session");
                 Ok(fresh)
@@ -492,12 +505,12 @@ impl LazySession {
     }
 
     /// The session cookie's value.
-    fn sent(&self) -> Option<String> {
-        let Lazy { origin, https, cookies, more_cookies, .. } = &*self.0;
-        let lines = cookies.iter().chain(more_cookies);
-        let headers: HeaderMap = lines.map(|line| (COOKIE, line.clone())).collect();
-        let value = crate::cookie::cookie(&headers, origin.name(*https))?;
-        (!value.is_empty()).then(|| value.to_owned())
+    fn sent(&self) -> Option<&str> {
+        let Lazy { origin, https, cookie, more_cookies, .. } = &*self.0;
+        let lines = cookie.iter().chain(more_cookies.iter().flatten());
+        let name = origin.name(*https);
+        let value = crate::cookie::pairs(lines).find(|(found, _)| found == name).map(|(_, value)| value);
+        value.filter(|value| !value.is_empty())
     }
 }
 

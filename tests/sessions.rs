@@ -1,16 +1,17 @@
 //! Sessions: lazy, written as changes, in every store.
 
 use purlin::config::{Secret, SecretKeys};
-use purlin::layers::Sessions;
+use purlin::layers::{Sessions, Templates};
 use purlin::request::Https;
 use purlin::session::{
     Capabilities, CookieStore, LazySession, MemoryStore, Record, Save, Saved, Session, SessionError, Store, StoreError,
     Token,
 };
 use purlin::site::Life;
+use purlin::template::{Engine, Page};
 use purlin::{
     BoxService, Error, Middleware, Redirect, Request, Response, ResponseExt, Result, Router, Service, Stack,
-    StatusCode, get, handler, text,
+    StatusCode, View, get, handler, text,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -666,6 +667,61 @@ async fn a_layer_above_the_handler_may_read_the_session_later() {
     browser.get("/flash").await;
     assert_eq!(browser.text("/plain").await, "2 messages");
     assert_eq!(browser.text("/plain").await, "0 messages");
+}
+
+/// Shows the names that its template is made of.
+struct Words;
+
+impl Engine for Words {
+    fn render(&self, page: &Page<'_>) -> Result<String> {
+        Ok(serde_json::to_string(&page.to_json()?)?)
+    }
+
+    fn contains(&self, _: &str) -> bool {
+        true
+    }
+
+    fn uses<'n>(&self, template: &str, names: &[&'n str]) -> Vec<&'n str> {
+        names.iter().copied().filter(|name| template.contains(name)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_template_takes_the_messages_only_where_it_shows_them() {
+    let pages = || {
+        let page = get(async || View::new("flash", ()));
+        routes().route("/page", page).route("/other-page", get(async || View::new("without", ())))
+    };
+    let (store, asked) = Counting::new(MemoryStore::new());
+    let app = Stack::new().layer(Sessions::new(store)).layer(Templates::new(Words)).app(pages());
+    let mut browser = Browser::new(app);
+    browser.get("/flash").await;
+    take(&asked);
+    let response = browser.get("/other-page").await;
+    assert_eq!(header(&response, "vary"), None);
+    assert_eq!(take(&asked), [""; 0], "a page without messages reads no session");
+    let expected = r#"{"flash":[{"kind":"success","message":"Saved."},{"kind":"info","message":"Second."}]}"#;
+    assert_eq!(browser.text("/page").await, expected);
+    assert_eq!(browser.text("/page").await, r#"{"flash":[]}"#);
+    // Pages are shown to everybody while the store is down, and without sessions altogether.
+    let app = Stack::new().layer(Sessions::new(Down("load"))).layer(Templates::new(Words)).app(pages());
+    let mut browser = Browser::new(app);
+    browser.cookie = Some("session=x".into());
+    assert_eq!(browser.text("/page").await, r#"{"flash":[]}"#);
+    let mut browser = Browser::new(Stack::new().layer(Templates::new(Words)).app(pages()));
+    assert_eq!(browser.text("/page").await, r#"{"flash":[]}"#);
+}
+
+#[tokio::test]
+async fn a_cookie_split_by_http_2_is_found() {
+    let mut browser = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(routes()));
+    browser.text("/count").await;
+    let mut req = browser.another().request("/peek");
+    *req.version_mut() = purlin::http::Version::HTTP_2;
+    for pair in ["theme=dark", &browser.cookie.clone().unwrap()] {
+        req.headers_mut().append("cookie", pair.parse().unwrap());
+    }
+    assert_eq!(body(browser.app.call(req).await).await, "Some(1)");
 }
 
 #[tokio::test]

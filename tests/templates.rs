@@ -483,7 +483,7 @@ impl Engine for Lists {
 async fn another_engine_is_another_line() {
     let app = site_of(Lists);
     let _life = Life::start(&app).unwrap();
-    assert_eq!(page(&app, "/").await, "page.html csp_nonce,request,title /");
+    assert_eq!(page(&app, "/").await, "page.html csp_nonce,flash,request,title /");
 }
 
 #[tokio::test]

@@ -30,6 +30,9 @@ use std::time::{Duration, SystemTime};
 ///   header already: such an answer is one visitor's, and some shared caches overlook `Vary`. Not `no-store`, which
 ///   would cost visitors the form they filled in when they go back to it.
 ///
+/// - In templates `flash` is the list of messages left for the visitor, each with its `kind` and `message`; using it takes
+///   them away.
+///
 /// ```
 /// use purlin::layers::Sessions;
 /// use purlin::session::MemoryStore;
@@ -225,7 +228,7 @@ impl Sessions {
 impl Middleware for Sessions {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let https = self.https || req.is_https();
-        let lazy = LazySession::new(&self.origin, https, req.headers());
+        let lazy = LazySession::new(&self.origin, https, &req);
         req.extensions_mut().insert(lazy.clone());
         let mut response = next.call(req).await;
         let Some(session) = lazy.loaded() else {

@@ -70,7 +70,7 @@ impl Middleware for Templates {
     }
 
     fn describe(&self, about: &mut About) {
-        about.provides::<View>().wants::<RequestId>().wants::<crate::request::CspNonce>();
+        about.provides::<View>().wants::<RequestId>().wants::<crate::request::CspNonce>().wants::<crate::Session>();
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

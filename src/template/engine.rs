@@ -3,6 +3,7 @@
 use super::names::Defaults;
 use super::{Names, TemplateError, Value, View};
 use crate::request::{CspNonce, OriginalUri};
+use crate::session::{Flash, LazySession};
 use crate::site::Site;
 use crate::{Error, MatchedRoute, Request, RequestExt, RequestId, Result, StaticUrls};
 use http::{Method, Uri};
@@ -179,6 +180,7 @@ pub(crate) struct Facts {
     pub(crate) uri: Uri,
     pub(crate) id: Option<RequestId>,
     pub(crate) nonce: Option<CspNonce>,
+    session: Option<LazySession>,
     names: Names,
 }
 
@@ -192,6 +194,7 @@ impl Facts {
             uri: original.unwrap_or_else(|| req.uri()).clone(),
             id: req.id().cloned(),
             nonce: req.extensions().get::<CspNonce>().cloned(),
+            session: req.extensions().get::<LazySession>().cloned(),
             names,
         }
     }
@@ -204,7 +207,7 @@ impl Facts {
     pub(crate) async fn render(&self, engine: &dyn Engine, view: &View, links: Links) -> Result<String> {
         let defaults = links.site.as_deref().map(Defaults::of).unwrap_or_default();
         let mut offered = self.names.list();
-        for name in defaults.names().chain([REQUEST, CSP_NONCE]) {
+        for name in defaults.names().chain([REQUEST, CSP_NONCE, FLASH]) {
             if !offered.contains(&name) {
                 offered.push(name);
             }
@@ -214,6 +217,7 @@ impl Facts {
             let value = match self.names.value(name).await {
                 Some(value) => value?,
                 None if name == REQUEST => Arc::new(self.request()),
+                None if name == FLASH => Arc::new(self.flash().await),
                 // Without a policy there is nothing to be let in by.
                 None if name == CSP_NONCE => Arc::new(self.nonce().unwrap_or_default().to_owned()),
                 None => match defaults.value(name) {
@@ -230,6 +234,14 @@ impl Facts {
         self.nonce.as_ref().and_then(CspNonce::value)
     }
 
+    /// The messages for the visitor. Taking them is reading the session, so it is done only for a page that shows them.
+    async fn flash(&self) -> Vec<Flash> {
+        match &self.session {
+            Some(session) => session.take_flash().await,
+            None => Vec::new(),
+        }
+    }
+
     fn request(&self) -> serde_json::Value {
         serde_json::json!({
             "method": self.method.as_str(),
@@ -242,6 +254,7 @@ impl Facts {
 
 const REQUEST: &str = "request";
 const CSP_NONCE: &str = "csp_nonce";
+const FLASH: &str = "flash";
 
 /// The places of a template's error are in the template, and where the view was made: not in the engine.
 fn placed(error: Error, view: &View) -> Error {

@@ -9,11 +9,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The names that layers give to every template of one request: `flash`, `csrf_token`, `user`.
+/// The names that layers give to every template of one request: `csrf_token`, `user`.
 ///
 /// The way for a layer to be seen by templates without knowing them: it adds a name to the request before it calls `next`,
 /// with the work that gives the value. The work is done only if a view is rendered for that request whose template uses the
-/// name, so it may be dear, and may take something away: flash messages are read where they are shown, and nowhere else. What
+/// name, so it may be dear, and may take something away. What
 /// a handler puts into the context under the same name goes first.
 ///
 /// ```
@@ -33,7 +33,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A page may be rendered without the request having come to the layer: an error page, when a layer further out refused it.
 /// What the name is then, the layer says when it starts, with [`Names::default_value`].
 ///
-/// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`) and `csp_nonce`.
+/// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`), `csp_nonce`, and
+/// `flash`, the messages left in the [session](crate::Session) for the visitor, each with its `kind` and `message`: using it
+/// takes them away, so they are shown once. Without a session there are none.
 #[derive(Clone, Default)]
 pub struct Names(Arc<Mutex<Vec<Name>>>);
 
