@@ -1,0 +1,125 @@
+//! What sessions cost: left alone, read, and changed, by the kind of store.
+//!
+//! `cargo bench --bench sessions`. Rounds are interleaved and the quickest of each compared: what else the machine does can
+//! only add.
+
+use purlin::config::SecretKeys;
+use purlin::layers::{RequestIds, SecurityHeaders, Sessions, Templates};
+use purlin::seal::Seal;
+use purlin::session::{CookieStore, MemoryStore};
+use purlin::template::{Engine, Page};
+use purlin::{BoxService, Bytes, HeaderValue, Request, Response, Result, Router, Service, Session, Stack, get, text};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+const CALLS: u32 = 2_000;
+const ROUNDS: usize = 101;
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("nothing in this bench waits"),
+    }
+}
+
+/// As one comes from a browser: with a cookie, which lies in the connection's buffer and is shared.
+fn request(path: &'static str, cookie: &HeaderValue) -> Request {
+    let mut req = Request::default();
+    *req.uri_mut() = purlin::Uri::from_static(path);
+    req.headers_mut().insert("cookie", cookie.clone());
+    req.extensions_mut().insert(purlin::Connection::new(None, None));
+    req
+}
+
+struct NoTemplates;
+
+impl Engine for NoTemplates {
+    fn render(&self, _: &Page<'_>) -> Result<String> {
+        Ok(String::new())
+    }
+
+    fn contains(&self, _: &str) -> bool {
+        true
+    }
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/untouched", get(async || text("hello")))
+        .route("/read", get(async |session: Session| session.get::<u64>("user").map(|user| format!("{user:?}"))))
+        .route("/changed", get(async |session: Session| session.increment("n", 1).map(|n| n.to_string())))
+        .route("/begin", get(async |session: Session| session.insert("user", &7).map(|()| "")))
+}
+
+fn site(layer: Option<Sessions>) -> BoxService {
+    let above = Stack::new().layer(RequestIds::new()).layer(SecurityHeaders::new());
+    BoxService::new(above.layer(layer).layer(Templates::new(NoTemplates)).app(routes()))
+}
+
+/// The cookie of a visitor who is there already.
+fn visitor(site: &BoxService) -> HeaderValue {
+    let response: Response = now(site.call(request("/begin", &HeaderValue::from_static("theme=dark"))));
+    let pair = match response.headers().get("set-cookie") {
+        Some(set) => set.to_str().unwrap_or_default().split(';').next().unwrap_or_default(),
+        None => "session=none",
+    };
+    HeaderValue::from_maybe_shared(Bytes::from(format!("theme=dark; {pair}"))).expect("part of a header value")
+}
+
+fn nanoseconds(mut work: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        work();
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
+}
+
+fn least(values: Vec<f64>) -> f64 {
+    values.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn main() {
+    let keys = SecretKeys::random();
+    let sites = [
+        ("no sessions", site(None)),
+        ("in a cookie", site(Some(Sessions::new(CookieStore::new(&keys))))),
+        ("in memory", site(Some(Sessions::new(MemoryStore::new())))),
+    ];
+    println!("{:<28}{:>10}{:>10}{:>13}", "", "ns a call", "of it own", "allocations");
+    for path in ["/untouched", "/read", "/changed"] {
+        let mut plain = 0.0;
+        let cookies: Vec<_> = sites.iter().map(|(_, site)| visitor(site)).collect();
+        let mut times = vec![Vec::new(); sites.len()];
+        for _ in 0..ROUNDS {
+            for (at, (_, site)) in sites.iter().enumerate() {
+                let path = if at == 0 { "/untouched" } else { path };
+                times[at].push(nanoseconds(|| _ = black_box(now(site.call(request(path, &cookies[at]))))));
+            }
+        }
+        for (at, times) in times.into_iter().enumerate() {
+            let (name, site) = &sites[at];
+            let path = if at == 0 { "/untouched" } else { path };
+            let time = least(times);
+            let counted = allocation_counter::measure(|| _ = black_box(now(site.call(request(path, &cookies[at])))));
+            if at == 0 {
+                plain = time;
+            }
+            let own = time - plain;
+            println!("{:<28}{time:>10.0}{own:>10.0}{:>13}", format!("{name}, {}", &path[1..]), counted.count_total);
+        }
+    }
+    let seal = Seal::new(&keys, "bench").expect("the keys are long enough");
+    for length in [64, 256, 1024, 2900] {
+        let bytes = vec![b'x'; length];
+        let sealed = seal.seal(&bytes, b"session").expect("randomness");
+        let (mut sealing, mut opening) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS / 4 {
+            sealing.push(nanoseconds(|| _ = black_box(seal.seal(black_box(&bytes), b"session"))));
+            opening.push(nanoseconds(|| _ = black_box(seal.open(black_box(&sealed), b"session"))));
+        }
+        println!("{:<28}{:>10.0}", format!("seal {length} bytes"), least(sealing));
+        println!("{:<28}{:>10.0}", format!("open {length} bytes"), least(opening));
+    }
+}
