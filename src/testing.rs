@@ -44,6 +44,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+mod contract;
 mod cookies;
 mod form;
 mod html;
@@ -52,6 +53,8 @@ mod page;
 mod url;
 mod wire;
 
+pub use crate::session::contract::store_contract;
+pub use contract::layer_contract;
 pub use cookies::KeptCookie;
 pub use form::{PageForm, Which};
 pub use html::Element;

@@ -5,6 +5,7 @@ mod body_limit;
 #[cfg(all(feature = "compression", feature = "cookie-sessions", feature = "tera", not(feature = "tower")))]
 mod compile;
 mod compression;
+mod contract;
 mod deadline;
 mod error_pages;
 mod handlers;

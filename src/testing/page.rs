@@ -173,6 +173,11 @@ impl Page {
         self.body_error.as_ref()
     }
 
+    /// The method that was asked with in the end, redirects followed.
+    pub fn method(&self) -> &Method {
+        &self.sent.method
+    }
+
     /// The address that was asked for in the end, redirects followed: `http://localhost/guestbook`.
     pub fn url(&self) -> String {
         self.sent.url.to_string()
