@@ -44,7 +44,7 @@ pub fn tower<L: Layer<Below>>(layer: L) -> Tower<L, L::Service> {
     Tower { service: Mutex::new(layer.layer(Below { _private: () })), layer: PhantomData }
 }
 
-/// What [`tower`] returns: a tower layer as a [`Middleware`].
+/// What [`tower()`] returns: a tower layer as a [`Middleware`].
 pub struct Tower<L, S> {
     // Cloned for each request. The lock, held for that only, spares the service from having to be `Sync`.
     service: Mutex<S>,
@@ -208,7 +208,7 @@ impl Future for Answer {
 ///
 /// # Errors
 ///
-/// As for [`tower`].
+/// As for [`tower()`].
 ///
 /// ```
 /// use purlin::Router;
@@ -221,7 +221,7 @@ pub fn tower_service<S>(service: S) -> TowerMount<S> {
     TowerMount { service: Mutex::new(service), place: Location::caller() }
 }
 
-/// What [`tower_service`] returns: a tower service as a [`Service`].
+/// What [`tower_service()`] returns: a tower service as a [`Service`].
 pub struct TowerMount<S> {
     service: Mutex<S>,
     place: &'static Location<'static>,
