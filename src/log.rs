@@ -32,6 +32,7 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let events = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .event_format(Events { format: config.format, colours })
         .with_filter(targets);
     // Set already: the site's own stays.
@@ -50,24 +51,21 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
         let metadata = event.metadata();
-        let mut time = String::new();
+        let mut time = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         if self.format == LogFormat::Json {
-            let mut object = Map::new();
-            object.insert("timestamp".into(), time.into());
-            object.insert("level".into(), metadata.level().as_str().into());
-            object.insert("target".into(), metadata.target().into());
+            let mut object = Object::new(&time, metadata);
             if let Some(span) = context.lookup_current()
                 && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
             {
-                object.insert("span".into(), format!("{} {}", span.name(), fields.fields).into());
+                object.put("span", &format_args!("{} {}", span.name(), fields.fields).to_string());
             }
-            object.extend(fields.0);
-            return writeln!(writer, "{}", Value::Object(object));
+            event.record(&mut object);
+            return writer.write_str(&object.end());
         }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         self.line(&mut writer, metadata, &time, fields)?;
         if let Some(span) = context.lookup_current()
             && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
@@ -117,7 +115,69 @@ fn colour(level: Level) -> &'static str {
     }
 }
 
-/// The fields of an event, in their order.
+/// An event as a line of JSON, written as its fields come: nothing is kept of one to be sorted or counted.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn new(time: &str, metadata: &tracing::Metadata<'_>) -> Self {
+        let mut object = Self(Vec::with_capacity(256));
+        object.0.extend_from_slice(b"{\"timestamp\":");
+        object.value(time);
+        object.put("level", metadata.level().as_str());
+        object.put("target", metadata.target());
+        object
+    }
+
+    fn put<T: serde::Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.0.push(b',');
+        self.value(name);
+        self.0.push(b':');
+        self.value(value);
+    }
+
+    fn value<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
+        // Writing into memory fails for no number or text, and those are all that an event has.
+        if serde_json::to_writer(&mut self.0, value).is_err() {
+            self.0.extend_from_slice(b"null");
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.0.extend_from_slice(b"}\n");
+        String::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl Visit for Object {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // As for `Fields`.
+        let _ = write!(text, "{value:?}");
+        self.put(field.name(), &text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field.name(), &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field.name(), &value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field.name(), &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field.name(), &value);
+    }
+}
+
+/// The fields of an event, to be written in an order for people.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 

@@ -9,6 +9,7 @@ mod contract;
 mod deadline;
 mod error_pages;
 mod handlers;
+mod log;
 mod request_ids;
 mod router;
 mod security_headers;
