@@ -479,3 +479,29 @@ async fn a_server_that_answers_badly_fails_the_test() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn a_site_is_tested_over_a_socket_as_in_the_process() {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let bound = purlin::Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let address = format!("http://{}", bound.addresses()[0]);
+    let routes = Router::new()
+        .route("/", get(async || html(PAGE)))
+        .route("/stream", get(async || Body::stream(Pieces(vec![Ok("a"), Ok("b")]))))
+        .route("/fails", get(fails))
+        .route("/{*rest}", any(mirror));
+    let served = tokio::spawn(bound.serve(Stack::new().app(routes), async {
+        let _ = stopped.await;
+    }));
+    let client = Client::connect(&address);
+    let signed = client.get("/").await.form("#sign").set("name", "Eve").submit().await;
+    assert!(signed.text().starts_with("POST /sign?x=1\n") && signed.text().contains("name=Eve"), "{}", signed.text());
+    client.head("/").await.assert_header("content-length", &PAGE.len().to_string());
+    assert_eq!(client.get("/stream").await.text(), "ab");
+    let long = client.post("/echo").body(Body::stream(Pieces(vec![Ok("1234"), Ok("5678")]))).await;
+    assert!(long.text().ends_with("\n12345678"), "{}", long.text());
+    client.post("/large").body(vec![b'x'; 100_000]).expect_status(413).await;
+    client.get("/fails").expect_status(500).await;
+    let _ = stop.send(());
+    served.await.unwrap().unwrap();
+}
