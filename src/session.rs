@@ -8,7 +8,6 @@ use http::header::COOKIE;
 use http::{HeaderValue, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -17,13 +16,14 @@ pub mod contract;
 #[cfg(feature = "cookie-sessions")]
 mod cookie;
 mod memory;
+mod origin;
 mod store;
 mod values;
 
 #[cfg(feature = "cookie-sessions")]
 pub use cookie::CookieStore;
 pub use memory::MemoryStore;
-pub(crate) use store::DynStore;
+pub(crate) use origin::Origin;
 pub use store::{Capabilities, GRACE_SECONDS, Record, Save, Saved, Store, StoreError, Token};
 pub use values::{Change, Changes, Values};
 
@@ -407,27 +407,6 @@ struct Lazy {
     session: OnceLock<Session>,
 }
 
-/// Where the sessions of a layer come from.
-#[derive(Clone)]
-pub(crate) struct Origin {
-    pub(crate) store: Arc<dyn DynStore>,
-    pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    /// The names of the cookie, by http and by https.
-    pub(crate) names: [Cow<'static, str>; 2],
-    pub(crate) lifetime: u64,
-}
-
-impl Origin {
-    pub(crate) fn now(&self) -> u64 {
-        // A clock before 1970 is broken; at 0 nothing has expired, and nobody is signed out by it.
-        (self.clock)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-    }
-
-    pub(crate) fn name(&self, https: bool) -> &Cow<'static, str> {
-        &self.names[usize::from(https)]
-    }
-}
-
 impl LazySession {
     pub(crate) fn new(origin: &Arc<Origin>, https: bool, req: &Request) -> Self {
         let cookie = req.headers().get(COOKIE).cloned();
@@ -495,7 +474,7 @@ impl LazySession {
         };
         let record = origin.store.dyn_load(Token::new(origin.name(*https), token), now).await?;
         // The lifetime may have been shortened since the session was written.
-        match record.filter(|record| record.created.saturating_add(origin.lifetime) > now) {
+        match record.filter(|record| record.created.saturating_add(origin.lifetime.as_secs()) > now) {
             Some(record) => Ok(fresh.stored(token.to_owned(), record)),
             None => {
                 tracing::debug!(bytes = token.len(), "the session cookie opens no session");

@@ -539,6 +539,19 @@ async fn a_planted_id_is_worth_nothing_after_sign_in() {
 }
 
 #[tokio::test]
+async fn a_request_under_way_does_not_take_the_new_cookie_back() {
+    let layer = Sessions::new(MemoryStore::new()).persistent(true);
+    let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
+    browser.text("/count").await;
+    let mut under_way = browser.another();
+    under_way.cookie.clone_from(&browser.cookie);
+    browser.text("/sign-in").await;
+    let response = under_way.get("/count").await;
+    assert_eq!(set_cookie(&response), None, "the old one, set again, would sign the visitor out");
+    assert_eq!(browser.text("/peek").await, "Some(2)", "and what it did is not lost");
+}
+
+#[tokio::test]
 async fn only_a_session_on_the_server_has_an_id() {
     async fn id(session: Session) -> Result<String> {
         session.insert("k", &1)?;

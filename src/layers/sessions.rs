@@ -1,7 +1,7 @@
 //! Remembers visitors from one request to the next.
 
-use crate::cookie::{Cookie, SameSite};
-use crate::session::{LazySession, Origin, Save, Saved, Session, Store, Token};
+use crate::cookie::SameSite;
+use crate::session::{LazySession, Origin, Session, Store};
 use crate::site::{About, Start, short_name};
 use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
@@ -30,8 +30,8 @@ use std::time::{Duration, SystemTime};
 ///   header already: such an answer is one visitor's, and some shared caches overlook `Vary`. Not `no-store`, which
 ///   would cost visitors the form they filled in when they go back to it.
 ///
-/// - In templates `flash` is the list of messages left for the visitor, each with its `kind` and `message`; using it takes
-///   them away.
+/// - In templates `flash` is the list of messages left for the visitor, each with its `kind` and `message`; using it
+///   takes them away.
 ///
 /// ```
 /// use purlin::layers::Sessions;
@@ -48,14 +48,10 @@ pub struct Sessions {
     origin: Arc<Origin>,
     store: &'static str,
     name: Option<Cow<'static, str>>,
-    path: Cow<'static, str>,
-    same_site: SameSite,
-    idle: Duration,
-    lifetime: Duration,
-    persistent: bool,
     https: bool,
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Sessions {
@@ -65,19 +61,13 @@ impl Sessions {
             store: Arc::new(store),
             clock: Arc::new(SystemTime::now),
             names: [Cow::Borrowed("session"), Cow::Borrowed("__Host-session")],
-            lifetime: (90 * DAY).as_secs(),
-        };
-        Self {
-            origin: Arc::new(origin),
-            store: short_name::<S>(),
-            name: None,
             path: "/".into(),
             same_site: SameSite::Lax,
+            persistent: false,
             idle: 14 * DAY,
             lifetime: 90 * DAY,
-            persistent: false,
-            https: false,
-        }
+        };
+        Self { origin: Arc::new(origin), store: short_name::<S>(), name: None, https: false }
     }
 
     /// The name of the cookie, by http and https. `session` and `__Host-session` by default.
@@ -91,27 +81,29 @@ impl Sessions {
     /// Below which path the cookie is sent; `/` by default. With another the name by https is `__Secure-session`.
     ///
     /// A path is no wall between two sites on one host: a script of one can read what the other answers.
-    pub fn path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
-        self.path = path.into();
-        self.named()
+    pub fn path(self, path: impl Into<Cow<'static, str>>) -> Self {
+        self.with(|origin| origin.path = path.into()).named()
     }
 
-    fn named(mut self) -> Self {
-        let prefixed = if self.path == "/" { "__Host-session" } else { "__Secure-session" };
+    fn named(self) -> Self {
+        let prefixed = if self.origin.path == "/" { "__Host-session" } else { "__Secure-session" };
         let names = match &self.name {
             Some(name) => [name.clone(), name.clone()],
             None => [Cow::Borrowed("session"), Cow::Borrowed(prefixed)],
         };
-        Arc::make_mut(&mut self.origin).names = names;
+        self.with(|origin| origin.names = names)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Origin)) -> Self {
+        set(Arc::make_mut(&mut self.origin));
         self
     }
 
     /// Whether requests that another site caused carry the cookie; [`SameSite::Lax`] by default.
     ///
     /// `SameSite::None` holds by https only: by http browsers refuse it, and `Lax` is used.
-    pub fn same_site(mut self, same_site: SameSite) -> Self {
-        self.same_site = same_site;
-        self
+    pub fn same_site(self, same_site: SameSite) -> Self {
+        self.with(|origin| origin.same_site = same_site)
     }
 
     /// Every client comes by https, by a proxy that this server does not hear from; off by default, and not needed
@@ -125,103 +117,25 @@ impl Sessions {
     ///
     /// A session that is read is renewed once a tenth of this has passed since it was last, so that it ends after
     /// between nine tenths and the whole of it. At least a second.
-    pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle.max(Duration::from_secs(1));
-        self
+    pub fn idle(self, idle: Duration) -> Self {
+        self.with(|origin| origin.idle = idle.max(SECOND))
     }
 
     /// After how long a session ends, however much it is used; 90 days by default. At least a second.
     ///
     /// Rotation does not prolong it.
-    pub fn lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = lifetime.max(Duration::from_secs(1));
-        Arc::make_mut(&mut self.origin).lifetime = self.lifetime.as_secs();
-        self
+    pub fn lifetime(self, lifetime: Duration) -> Self {
+        self.with(|origin| origin.lifetime = lifetime.max(SECOND))
     }
 
     /// Keeps the cookie when the browser is closed, for as long as the session lasts; off by default.
-    pub fn persistent(mut self, persistent: bool) -> Self {
-        self.persistent = persistent;
-        self
+    pub fn persistent(self, persistent: bool) -> Self {
+        self.with(|origin| origin.persistent = persistent)
     }
 
     /// Another clock than the system's, for tests.
-    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Arc::make_mut(&mut self.origin).clock = Arc::new(clock);
-        self
-    }
-
-    fn cookie(&self, https: bool, cookie: Cookie) -> Cookie {
-        let same_site = if https || self.same_site != SameSite::None { self.same_site } else { SameSite::Lax };
-        cookie.path(self.path.clone()).secure(https).same_site(same_site)
-    }
-
-    /// Writes what was done to the session; the `Set-Cookie` that the answer needs.
-    async fn save(&self, session: &Session, https: bool, failed: bool) -> Result<Option<HeaderValue>> {
-        let state = session.close();
-        if failed && !state.keep_on_error {
-            return Ok(None);
-        }
-        let Origin { store, lifetime, .. } = &*self.origin;
-        let name = self.origin.name(https);
-        let now = self.origin.now();
-
-        // Renewed by tenths, so that a session which is only read is hardly ever written.
-        let longest = now.saturating_add(self.idle.as_secs()).min(state.created.saturating_add(*lifetime));
-        let due = longest >= state.expires.saturating_add(self.idle.as_secs() / 10 + 1) || longest < state.expires;
-        let expires = if due { longest } else { state.expires };
-
-        if let Some(old) = &state.destroyed {
-            store.dyn_destroy(Token::new(name, old)).await.map_err(|error| error.carried())?;
-        }
-        let begins = state.token.is_none() && !state.values.is_empty();
-        let goes_on = state.token.is_some() && (!state.changes.is_empty() || state.rotate || state.stale || due);
-        let value = if begins || goes_on {
-            let max_age = self.persistent.then(|| Duration::from_secs(expires.saturating_sub(now)));
-            let cookie = |value: String| {
-                let cookie = self.cookie(https, Cookie::new(name.clone(), value));
-                max_age.map_or(cookie.clone(), |max_age| cookie.max_age(max_age))
-            };
-            let around = cookie(String::new()).to_header_value()?.len();
-            let save = Save {
-                cookie: name,
-                token: state.token.as_deref().map(|token| Token::new(name, token)),
-                changes: &state.changes,
-                values: &state.values,
-                created: state.created,
-                expires,
-                rotate: state.rotate,
-                now,
-                max_token_bytes: Cookie::MAX_BYTES.saturating_sub(around),
-            };
-            let only_renewed = goes_on && state.changes.is_empty() && !state.rotate && state.destroyed.is_none();
-            let saved = match store.dyn_save(save).await.map_err(|error| error.carried()) {
-                Ok(saved) => saved,
-                // Nothing is lost by it, and the page that was only looked at need not be.
-                Err(error) if only_renewed => {
-                    tracing::warn!("a session could not be renewed: {error:#}");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            };
-            match (saved, state.token) {
-                (Saved::Token(token), _) => Some(cookie(token)),
-                // The browser's own clock for it is set anew.
-                (Saved::Kept, Some(token)) if due && max_age.is_some() => Some(cookie(token)),
-                (Saved::Kept, _) => None,
-                (Saved::Emptied, _) => Some(self.cookie(https, Cookie::removal(name.clone()))),
-                (Saved::Gone, _) => {
-                    // No removal: the browser may have been given a new session by then, which it would take away.
-                    tracing::info!("a session ended while a request was under way: its changes are dropped");
-                    None
-                }
-            }
-        } else if state.destroyed.is_some() {
-            Some(self.cookie(https, Cookie::removal(name.clone())))
-        } else {
-            None
-        };
-        Ok(value.map(|cookie| cookie.to_header_value()).transpose()?)
+    pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.with(|origin| origin.clock = Arc::new(clock))
     }
 }
 
@@ -238,7 +152,7 @@ impl Middleware for Sessions {
         // One without a stored session is the same for everybody who has none.
         let mut personal = !session.is_new();
         // Boxed, so that requests which touch no session have no room kept for it.
-        match Box::pin(self.save(session, https, failed)).await {
+        match Box::pin(self.origin.save(session, https, failed)).await {
             Ok(Some(cookie)) => {
                 response.headers_mut().append(SET_COOKIE, cookie);
                 personal = true;
@@ -263,19 +177,19 @@ impl Middleware for Sessions {
             .provides::<LazySession>()
             .option("store", self.store)
             .option("cookie", self.origin.name(self.https))
-            .option("idle", Words(self.idle))
-            .option("lifetime", Words(self.lifetime));
+            .option("idle", Words(self.origin.idle))
+            .option("lifetime", Words(self.origin.lifetime));
         if self.https {
             about.option("https", true);
         }
-        if self.persistent {
+        if self.origin.persistent {
             about.option("persistent", true);
         }
-        if self.path != "/" {
-            about.option("path", &self.path);
+        if self.origin.path != "/" {
+            about.option("path", &self.origin.path);
         }
-        if self.same_site != SameSite::Lax {
-            about.option("same_site", format_args!("{:?}", self.same_site));
+        if self.origin.same_site != SameSite::Lax {
+            about.option("same_site", format_args!("{:?}", self.origin.same_site));
         }
     }
 
@@ -286,14 +200,12 @@ impl Middleware for Sessions {
         } else {
             &[false, true]
         };
+        let named = |error: Error| error.context("the layer Sessions");
         for https in schemes {
-            let cookie = Cookie::new(self.origin.name(*https).clone(), "");
-            self.cookie(*https, cookie)
-                .to_header_value()
-                .map_err(|error| Error::from(error).context("the layer Sessions"))?;
+            self.origin.cookie(*https, String::new(), SECOND).map_err(named)?;
         }
-        let store = self.origin.store.clone();
-        store.dyn_start(start).map_err(|error| error.context("the layer Sessions"))?;
+        let store = &self.origin.store;
+        store.dyn_start(start).map_err(named)?;
         if store.dyn_capabilities().shared {
             let origin = self.origin.clone();
             start.task("collecting ended sessions", move |mut stopping| async move {
@@ -326,11 +238,11 @@ impl fmt::Debug for Sessions {
         f.debug_struct("Sessions")
             .field("store", &self.store)
             .field("cookie", self.origin.name(self.https))
-            .field("path", &self.path)
-            .field("same_site", &self.same_site)
-            .field("idle", &self.idle)
-            .field("lifetime", &self.lifetime)
-            .field("persistent", &self.persistent)
+            .field("path", &self.origin.path)
+            .field("same_site", &self.origin.same_site)
+            .field("persistent", &self.origin.persistent)
+            .field("idle", &self.origin.idle)
+            .field("lifetime", &self.origin.lifetime)
             .field("https", &self.https)
             .finish_non_exhaustive()
     }

@@ -284,10 +284,13 @@ async fn changes_under_way_follow_a_rotation(store: &impl Store) {
     let old = begin(store, &changes(|c| c.set("a", "1"))).await;
     let before = load(store, &old).await.expect("the session is there");
     let new = change(store, &old, &before, &changes(|c| c.set("user", "1")), true).await.1;
-    let (saved, _) = change(store, &old, &before, &changes(|c| c.set("b", "2")), false).await;
-    assert_eq!(saved, Saved::Kept, "a request under way is saved, and does not learn the new token");
+    let under_way = Record { expires: NOW + GRACE_SECONDS, ..before };
+    let (saved, _) = change(store, &old, &under_way, &changes(|c| c.set("b", "2")), false).await;
+    assert_eq!(saved, Saved::Moved, "a request under way is saved, and does not learn the new token");
+    let record = load(store, &new).await.expect("the session is there");
     let expected = [("a", "1"), ("b", "2"), ("user", "1")];
-    assert_values(&values(store, &new).await, &expected, "what a request under way changed is in the rotated session");
+    assert_values(&record.values, &expected, "what a request under way changed is in the rotated session");
+    assert_eq!(record.expires, NOW + HOUR, "a request under way does not shorten the rotated session");
 }
 
 async fn rotating_from_the_old_token_gives_nothing_of_the_new_session(store: &impl Store) {
@@ -373,4 +376,69 @@ async fn ended_sessions_are_collected(store: &impl Store) {
     }
     assert_eq!(collected, [0, 2, 0, 1], "what has ended is collected, once");
     assert!(load(store, &living).await.is_some(), "what lives is not collected");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{MemoryStore, StoreError};
+
+    /// Saves whole sessions, as most do.
+    struct SavesAll(MemoryStore);
+
+    impl Store for SavesAll {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::shared()
+        }
+
+        async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+            self.0.load(token, now).await
+        }
+
+        async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
+            let all = changes(|c| {
+                c.clear();
+                save.values.iter().for_each(|(key, text)| c.set(key, text));
+            });
+            self.0.save(Save { changes: &all, ..save }).await
+        }
+
+        async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
+            self.0.destroy(token).await
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic = "of 200 requests at once which each set a key of their own, 199 keys were lost"]
+    async fn a_store_that_saves_whole_sessions_is_found_out() {
+        changes_of_different_keys_at_once_all_survive(SavesAll(MemoryStore::new())).await;
+    }
+
+    /// Gives a session back that has been moved, to whoever has the old token.
+    struct KeepsOldTokens(MemoryStore);
+
+    impl Store for KeepsOldTokens {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::shared()
+        }
+
+        async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+            self.0.load(token, now).await
+        }
+
+        async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
+            self.0.save(Save { rotate: false, ..save }).await?;
+            self.0.save(Save { token: None, ..save }).await
+        }
+
+        async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
+            self.0.destroy(token).await
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic = "the old token shows the session as it was before the rotation"]
+    async fn a_store_that_leaves_the_old_token_open_is_found_out() {
+        the_old_token_shows_nothing_new_and_ends_soon(&KeepsOldTokens(MemoryStore::new())).await;
+    }
 }

@@ -74,16 +74,20 @@ impl Sessions {
     }
 
     /// Applies the changes to a session that is there, or that has moved from there.
-    fn change(&mut self, id: SessionId, save: Save<'_>) -> Option<()> {
-        let home = self.live(id, save.now)?.moved_to.unwrap_or(id);
+    fn change(&mut self, id: SessionId, save: Save<'_>) -> Option<Saved> {
+        let moved_to = self.live(id, save.now)?.moved_to;
+        let home = moved_to.unwrap_or(id);
         let entry = self.by_id.get_mut(&home).filter(|entry| entry.expires > save.now)?;
         entry.values.apply(save.changes);
+        if moved_to.is_some() {
+            return Some(Saved::Moved);
+        }
         if entry.expires != save.expires {
-            self.by_expiry.remove(&(entry.expires, home));
-            self.by_expiry.insert((save.expires, home));
+            self.by_expiry.remove(&(entry.expires, id));
+            self.by_expiry.insert((save.expires, id));
             entry.expires = save.expires;
         }
-        Some(())
+        Some(Saved::Kept)
     }
 
     /// Begins a session: a new one, or the one at `old`, moved.
@@ -137,7 +141,7 @@ impl Store for MemoryStore {
         match save.token {
             Some(token) if !save.rotate => {
                 let done = token.id().and_then(|id| self.lock().change(id, save));
-                Ok(done.map_or(Saved::Gone, |()| Saved::Kept))
+                Ok(done.unwrap_or(Saved::Gone))
             }
             old => {
                 // Made before the lock is taken: it asks the system.

@@ -35,9 +35,9 @@ pub trait Store: Send + Sync + 'static {
     ///   expiry is written. A session which has been destroyed or has expired is not brought back: [`Saved::Gone`].
     /// - [`rotate`](Save::rotate) moves it to a new token. The old one opens the session as it was before, and for
     ///   [`GRACE_SECONDS`] only: requests that are under way with it find what they knew, what they change is applied
-    ///   to the session in its new place, and they never learn the new token nor anything written from the rotation on.
-    ///   Whoever planted the old token is left with what he had. Rotating from the old token makes a session of its
-    ///   own.
+    ///   to the session in its new place ([`Saved::Moved`]; its time is left alone), and they never learn the new token
+    ///   nor anything written from the rotation on. Whoever planted the old token is left with what he had. Rotating
+    ///   from the old token makes a session of its own.
     ///
     /// # Errors
     ///
@@ -178,6 +178,8 @@ pub struct Save<'a> {
 pub enum Saved {
     /// It is written, and the client's token still opens it.
     Kept,
+    /// It is written to where the session has been moved meanwhile, whose token this client's answer is not to say.
+    Moved,
     /// It is written, and the client has to be given this token: letters, digits, `-` and `_`.
     Token(String),
     /// It holds nothing any more, and the client may forget its token.
@@ -192,6 +194,7 @@ impl fmt::Debug for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "Kept",
+            Self::Moved => "Moved",
             Self::Token(_) => "Token(…)",
             Self::Emptied => "Emptied",
             Self::Gone => "Gone",
