@@ -2,8 +2,6 @@
 
 mod access_log;
 mod body_limit;
-#[cfg(all(feature = "compression", feature = "cookie-sessions", feature = "tera", not(feature = "tower")))]
-mod compile;
 #[cfg(feature = "compression")]
 mod compression;
 mod contract;
