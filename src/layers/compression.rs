@@ -101,6 +101,12 @@ impl Middleware for Compression {
         let coding = self.preferred(req.headers());
         let head = req.method() == Method::HEAD;
         let mut response = next.call(req).await;
+        // A 304 and a part say what the whole 200 would (RFC 9110 §15.3.7, §15.4.5); of a 304 the type is not told.
+        let status = response.status();
+        let of_a_kind = status == StatusCode::NOT_MODIFIED || is_compressible(content_type(response.headers()));
+        if matches!(status, StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT) && of_a_kind {
+            vary(response.headers_mut());
+        }
         if !could_be_compressed(&response) {
             return Ok(response);
         }
@@ -131,7 +137,6 @@ fn could_be_compressed(response: &Response) -> bool {
     let status = response.status();
     let has_body =
         !matches!(status, StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT) && !status.is_informational();
-    // 304 repeats the `Vary` of the 200 that it stands for (RFC 9110 §15.4.5), which its own layer set.
     has_body
         && status != StatusCode::NOT_MODIFIED
         && !headers.contains_key(CONTENT_ENCODING)
