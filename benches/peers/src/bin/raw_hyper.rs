@@ -37,7 +37,7 @@ async fn main() {
                 Ok::<_, Infallible>(response)
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
-            let _ = builder.timer(TokioTimer::new()).pipeline_flush(true).serve_connection(TokioIo::new(stream), service).await;
+            let _ = builder.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
