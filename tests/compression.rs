@@ -67,6 +67,10 @@ async fn decoded(response: Response) -> String {
         Some("br") => BrotliDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
         Some("gzip") => GzipDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
         Some("deflate") => ZlibDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap(),
+        #[cfg(feature = "zstd")]
+        Some("zstd") => {
+            async_compression::tokio::bufread::ZstdDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap()
+        }
         Some(other) => panic!("not offered: {other}"),
         None => (&bytes[..]).read_to_string(&mut text).await.unwrap(),
     };
@@ -83,7 +87,7 @@ async fn the_clients_preference_decides_and_the_bytes_come_back() {
         (Some("deflate"), Some("deflate")),
         (Some("gzip, deflate, br"), Some("br")),
         (Some("gzip, br;q=0.5"), Some("gzip")),
-        (Some("br;q=0, *"), Some("gzip")),
+        (Some("br;q=0, *"), Some(if cfg!(feature = "zstd") { "zstd" } else { "gzip" })),
         (Some("*;q=0"), None),
         (Some("identity;q=0, *;q=0"), None),
         (Some("GZIP"), Some("gzip")),
