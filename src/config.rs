@@ -20,7 +20,7 @@
 //! | `answer_within` | `"30s"` | from the request's arrival to the head of its answer |
 //! | `server.listen` | `"127.0.0.1:8000"` | one [`Listen`], or a list |
 //! | `server.runtime` | `"shared"` | one work-stealing [`Runtime`], or one `"per-core"` |
-//! | `server.http2` | `true` | HTTP/2 as well as HTTP/1.1 |
+//! | `server.http2` | `true` | HTTP/2 as well as HTTP/1.1, with the feature `http2` |
 //! | `server.header_timeout` | `"15s"` | for the head of a request to arrive |
 //! | `server.body_timeout` | `"30s"` | for the next piece of a request's body to arrive |
 //! | `server.idle_timeout` | `"75s"` | for the next request on a connection |
