@@ -12,13 +12,14 @@ use http::HeaderMap;
 use http_body::Frame;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncWrite;
 
-/// What an encoder takes in before it gives the others a turn: about a millisecond of work.
+/// What an encoder takes in at a time.
 const PIECE: usize = 32 * 1024;
 
-/// A body at hand of at most so many bytes is encoded at once, so that its length is known; a larger one as it is sent.
+/// What is encoded before the others on the same thread get their turn: half a millisecond to one of work, at the default
+/// qualities. A body at hand of at most so many bytes is encoded in one go, so that its length is known.
 const AT_ONCE: usize = 2 * PIECE;
 
 /// How much was encoded before it is sent on without being asked for.
@@ -43,7 +44,8 @@ pub(crate) fn encode(body: Body, coding: Coding, quality: Quality, flush: bool) 
         _ => {
             let length = body.len().and_then(|length| usize::try_from(length).ok());
             let encoder = Some(Encoder::new(coding, quality, length));
-            Ok(Body::new(Encoded { body, encoder, piece: Bytes::new(), unsent: false, flush, trailers: None }))
+            let piece = Bytes::new();
+            Ok(Body::new(Encoded { body, encoder, piece, unsent: false, turn: 0, flush, trailers: None }))
         }
     }
 }
@@ -57,6 +59,8 @@ struct Encoded {
     piece: Bytes,
     // Whether the encoder holds back something that it was given.
     unsent: bool,
+    // How much was encoded since the others had their turn.
+    turn: usize,
     flush: bool,
     trailers: Option<HeaderMap>,
 }
@@ -72,9 +76,15 @@ impl http_body::Body for Encoded {
         };
         loop {
             if !this.piece.is_empty() {
-                // Encoding never waits: without this a large body would keep its thread from all others.
-                ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+                // Encoding never waits: without this a large body would keep its thread from all others. tokio's own budget
+                // is for 128 steps of microseconds, and these are long.
+                if this.turn >= AT_ONCE {
+                    this.turn = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let length = this.piece.len().min(PIECE);
+                this.turn += length;
                 encoder.write_all(&this.piece[..length])?;
                 this.piece.advance(length);
                 this.unsent = true;
@@ -91,6 +101,7 @@ impl http_body::Body for Encoded {
                 Poll::Ready(frame) => frame,
                 Poll::Pending if this.unsent => {
                     // The source pauses: what it said so far should not wait in the encoder.
+                    this.turn = 0;
                     this.unsent = false;
                     encoder.flush()?;
                     return match encoder.take(1) {

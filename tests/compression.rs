@@ -4,7 +4,10 @@ use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder}
 use futures_core::Stream;
 use purlin::http::Request as HttpRequest;
 use purlin::layers::Compression;
-use purlin::{Body, Bytes, HeaderValue, Request, Response, Service, Stack, StatusCode, handler, header};
+use purlin::negotiate::Coding;
+use purlin::{
+    Body, Bytes, HeaderMap, HeaderValue, Request, Response, Router, Service, Stack, StatusCode, get, handler, header,
+};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncReadExt;
@@ -39,6 +42,18 @@ async fn answer(req: Request) -> Response {
         "/part" => {
             set("content-range", "bytes 0-3999/9000");
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            None
+        }
+        "/image-part" => {
+            set("content-type", "image/png");
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            None
+        }
+        path if path.starts_with("/unchanged") => {
+            set("etag", "\"one\"");
+            response.headers_mut().remove("content-type");
+            *response.body_mut() = Body::empty();
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
             None
         }
         _ => None,
@@ -85,7 +100,9 @@ async fn the_clients_preference_decides_and_the_bytes_come_back() {
         (Some("identity"), None),
         (Some("gzip"), Some("gzip")),
         (Some("deflate"), Some("deflate")),
-        (Some("gzip, deflate, br"), Some("br")),
+        (Some("gzip, deflate, br"), Some("gzip")),
+        (Some("deflate, br"), Some("br")),
+        (Some("gzip;q=0.9, br"), Some("br")),
         (Some("gzip, br;q=0.5"), Some("gzip")),
         (Some("br;q=0, *"), Some(if cfg!(feature = "zstd") { "zstd" } else { "gzip" })),
         (Some("*;q=0"), None),
@@ -104,13 +121,60 @@ async fn the_clients_preference_decides_and_the_bytes_come_back() {
     }
 }
 
+#[cfg(feature = "zstd")]
+#[tokio::test]
+async fn zstd_comes_first_where_it_is_there() {
+    for path in ["/", "/large"] {
+        let response = ask(path, Some("gzip, deflate, br, zstd")).await;
+        assert_eq!(header(&response, "content-encoding"), Some("zstd"));
+        let length = if path == "/" { 4000 } else { 300_000 };
+        assert_eq!(decoded(response).await, text(length));
+    }
+}
+
+#[tokio::test]
+async fn the_site_decides_which_codings_there_are_and_how_hard_they_work() {
+    let layers = [
+        (Compression::new().codings(&[Coding::Brotli, Coding::Gzip]), "gzip, br", Some("br")),
+        (Compression::new().codings(&[Coding::Brotli]), "gzip", None),
+        (Compression::new().codings(&[Coding::Identity, Coding::Gzip]), "gzip, identity", None),
+        (Compression::new().codings(&[]), "gzip", None),
+        (Compression::new().min_size(4001), "gzip", None),
+        (Compression::new().quality(Coding::Gzip, 9), "gzip", Some("gzip")),
+        (Compression::new().quality(Coding::Brotli, 99), "br", Some("br")),
+        (Compression::new().quality(Coding::Deflate, -1), "deflate", Some("deflate")),
+    ];
+    for (layer, accept, coding) in layers {
+        let told = format!("{layer:?}");
+        let app = Stack::new().layer(layer).app(handler(answer));
+        let req = HttpRequest::get("/").header("accept-encoding", accept).body(Body::empty()).unwrap();
+        let response = app.call(req).await;
+        assert_eq!(header(&response, "content-encoding"), coding, "{told}");
+        assert_eq!(decoded(response).await, text(4000), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_is_compressed_for_those_who_refuse_it_plain() {
+    for (accept, coding) in [("gzip, identity;q=0", Some("gzip")), ("gzip, *;q=0", Some("gzip")), ("gzip", None)] {
+        assert_eq!(header(&ask("/small", Some(accept)).await, "content-encoding"), coding, "{accept}");
+    }
+}
+
 #[tokio::test]
 async fn what_should_not_be_compressed_is_left_alone() {
-    for path in ["/encoded", "/image", "/part", "/no-transform"] {
+    let table = [
+        ("/encoded", None),
+        ("/image", None),
+        ("/image-part", None),
+        ("/no-transform", None),
+        // Its whole would be compressed: caches are to know (RFC 9110 §15.3.7).
+        ("/part", Some("accept-encoding")),
+    ];
+    for (path, vary) in table {
         let response = ask(path, Some("gzip")).await;
         assert_ne!(header(&response, "content-encoding"), Some("gzip"), "{path}");
-        let vary = (path == "/part").then_some("accept-encoding");
-        assert_eq!(header(&response, "vary"), vary, "{path}: a part says what the whole would");
+        assert_eq!(header(&response, "vary"), vary, "{path}");
         assert_eq!(response.body().len(), Some(4000), "{path}");
     }
     let small = ask("/small", Some("gzip")).await;
@@ -143,8 +207,44 @@ async fn headers_stay_true_of_the_compressed_bytes() {
     assert!(whole.body().len().unwrap() < 1000, "the length of a small answer is known");
 }
 
+/// RFC 9110 §15.4.5, RFC 9111 §4.3.4.
+#[tokio::test]
+async fn an_unchanged_answer_names_the_copy_that_the_client_has() {
+    let (strong, weak) = ("\"one\"", "W/\"one\"");
+    let both = "\"one\", W/\"one\"";
+    let table = [
+        ("/unchanged", "gzip", Some(weak), weak, Some("accept-encoding")),
+        ("/unchanged", "gzip", Some(strong), strong, Some("accept-encoding")),
+        ("/unchanged", "gzip", Some(both), weak, Some("accept-encoding")),
+        ("/unchanged", "identity", Some(both), strong, Some("accept-encoding")),
+        ("/unchanged", "gzip", None, weak, Some("accept-encoding")),
+        ("/unchanged.css", "gzip", Some(weak), weak, Some("accept-encoding")),
+        ("/unchanged.png", "gzip", Some(strong), strong, None),
+    ];
+    for (path, accept, copies, etag, vary) in table {
+        let app = Stack::new().layer(Compression::new()).app(handler(answer));
+        let mut req = HttpRequest::get(path).header("accept-encoding", accept);
+        req = match copies {
+            Some(copies) => req.header("if-none-match", copies),
+            None => req.header("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        };
+        let response = app.call(req.body(Body::empty()).unwrap()).await;
+        assert_eq!((header(&response, "etag"), header(&response, "vary")), (Some(etag), vary), "{path} {copies:?}");
+        assert_eq!(header(&response, "content-encoding"), None);
+        assert_eq!(response.body().len(), Some(0));
+    }
+}
+
 #[tokio::test]
 async fn head_is_told_what_get_would_be() {
+    let app = Stack::new().layer(Compression::new()).app(Router::new().route("/{*any}", get(answer)));
+    for path in ["/a", "/small", "/large", "/etag", "/ranges", "/encoded", "/image", "/digest", "/no-transform"] {
+        let ask = |method| HttpRequest::builder().method(method).uri(path).header("accept-encoding", "gzip");
+        let of_get = app.call(ask("GET").body(Body::empty()).unwrap()).await;
+        let of_head = app.call(ask("HEAD").body(Body::empty()).unwrap()).await;
+        assert_eq!(of_get.headers(), of_head.headers(), "{path}");
+    }
+
     async fn lengthy() -> Response {
         let mut response = purlin::html("");
         response.headers_mut().insert("content-length", HeaderValue::from_static("4000"));
@@ -232,4 +332,73 @@ async fn an_error_in_the_body_passes() {
     let frames = streamed("text/html", &["one", "fail", "two"]).await;
     let error = frames.last().unwrap().as_ref().unwrap_err();
     assert_eq!(error.message(), "the source broke");
+}
+
+/// Two pieces and trailers.
+struct Trailed(u8);
+
+impl http_body::Body for Trailed {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        self.0 += 1;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("server-timing", HeaderValue::from_static("all;dur=1"));
+        Poll::Ready(match self.0 {
+            1 | 2 => Some(Ok(http_body::Frame::data(Bytes::from_static(b"a piece of it; ")))),
+            3 => Some(Ok(http_body::Frame::trailers(trailers))),
+            _ => None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn trailers_come_after_the_compressed_body() {
+    let app = Stack::new().layer(Compression::new()).app(handler(async || {
+        let mut response = Response::new(Body::new(Trailed(0)));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
+        response
+    }));
+    let req = HttpRequest::get("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let mut body = app.call(req).await.into_body();
+    let (mut bytes, mut trailers) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        assert!(trailers.is_none(), "nothing follows the trailers");
+        match frame.unwrap().into_data() {
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let mut text = String::new();
+    GzipDecoder::new(&bytes[..]).read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "a piece of it; a piece of it; ");
+    assert_eq!(trailers.unwrap()["server-timing"], "all;dur=1");
+}
+
+#[tokio::test]
+async fn a_large_answer_lets_others_have_their_turn() {
+    let app = Stack::new().layer(Compression::new()).app(handler(async || page(2_000_000)));
+    let req = HttpRequest::get("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let mut body = app.call(req).await.into_body();
+    let turns = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counted = turns.clone();
+    let local = tokio::task::LocalSet::new();
+    local.spawn_local(async move {
+        loop {
+            counted.set(counted.get() + 1);
+            tokio::task::yield_now().await;
+        }
+    });
+    local
+        .run_until(async {
+            while let Some(frame) = body.frame().await {
+                frame.unwrap();
+            }
+        })
+        .await;
+    assert!(turns.get() >= 2_000_000 / (64 * 1024), "{} turns", turns.get());
 }
