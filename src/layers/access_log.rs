@@ -3,6 +3,7 @@
 use crate::response::Logged;
 use crate::site::About;
 use crate::{Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
+use std::pin::pin;
 use std::time::Instant;
 use tracing::Instrument;
 
@@ -46,9 +47,9 @@ impl Middleware for AccessLog {
             path = line.path,
             id = line.id.as_ref().map(RequestId::as_str),
         );
-        let mut response =
-            if span.is_disabled() { next.call(req).await } else { next.call(req).instrument(span.clone()).await };
-        // Inside the span by its parent, so that the event's own fields need not be repeated by the formatter.
+        // Pinned here: the future of all that is below is some kilobytes, and would be moved into the span's.
+        let below = pin!(next.call(req));
+        let mut response = if span.is_disabled() { below.await } else { below.instrument(span).await };
         line.write(&response, start);
         if response.error().is_some() {
             response.extensions_mut().insert(Logged);

@@ -2,6 +2,7 @@
 
 use crate::site::About;
 use crate::{Context, Error, Middleware, Request, Response, Result, Service};
+use std::pin::pin;
 use std::time::Duration;
 
 /// Bounds the time between a request arriving and its response's head leaving.
@@ -26,7 +27,8 @@ impl Deadline {
 
 impl Middleware for Deadline {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        let answer = tokio::time::timeout(self.limit, next.call(req)).await;
+        // Pinned here: the future of all that is below is some kilobytes, and would be moved into the timer's.
+        let answer = tokio::time::timeout(self.limit, pin!(next.call(req))).await;
         answer
             .map_err(Error::unavailable)
             .context(format!("answering within {:?} (setting `answer_within`)", self.limit))
