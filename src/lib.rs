@@ -23,10 +23,12 @@
 //!
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`config`], [`cookie`], [`session`], and the
-//!   hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], [`config`], [`assets`], [`cookie`],
+//!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
-//! - Edges: [`server`]; [`testing`], a client in the same process.
+//! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
+//!
+//! [`guide`] is the short guide.
 
 pub mod body;
 pub mod error;

@@ -75,7 +75,7 @@ mod tests {
                     1: my_site::handlers::show::{{closure}}::h0123456789abcdef\n             \
                     at ./site/handlers.rs:12:5\n  \
                     12: <tokio::task::Blocking<T> as core::future::Future>::poll\n             \
-                    at /root/.cargo/registry/src/index/tokio-1/src/a.rs:1:1\n  \
+                    at /home/me/.cargo/registry/src/index/tokio-1/src/a.rs:1:1\n  \
                     13: purlin::router::Router::dispatch::{{closure}}\n             \
                     at /home/me/purlin/src/router.rs:1:1\n  \
                     14: <unknown>\n";
