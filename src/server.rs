@@ -267,7 +267,7 @@ impl Bound {
         let shared = Shared::new(app, server.limits);
         let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
         for address in &addresses {
-            tracing::info!(target: "purlin::server", %address, "listening");
+            tracing::debug!(target: "purlin::server", %address, "listening");
         }
         shutdown.await;
 
@@ -276,7 +276,7 @@ impl Bound {
         crew.stop_accepting().await;
         shared.drain().await;
         if tokio::time::timeout_at(deadline, shared.drained()).await.is_err() {
-            shared.cut();
+            shared.cut().await;
         }
         crew.dismiss().await;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -182,6 +182,11 @@ impl BoxService {
     pub fn new(service: impl Service + 'static) -> Self {
         Self(std::sync::Arc::new(service))
     }
+
+    /// The answer as a future which keeps the service alive by itself.
+    pub(crate) fn answer(&self, req: Request) -> BoxFuture<'static, Response> {
+        self.0.clone().dyn_answer(req)
+    }
 }
 
 impl Service for BoxService {
@@ -276,16 +281,26 @@ impl Service for Rest<'_> {
     }
 }
 
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// `Service` as a trait object needs it.
 trait DynService: Send + Sync {
     fn dyn_call<'a>(&'a self, req: Request) -> BoxFuture<'a, Response>;
+    fn dyn_answer(self: std::sync::Arc<Self>, req: Request) -> BoxFuture<'static, Response>
+    where
+        Self: 'static;
     fn dyn_describe(&self, outline: &mut Outline);
     fn dyn_start(&self, start: &mut Start) -> Result<()>;
 }
 
 impl<S: Service> DynService for S {
+    fn dyn_answer(self: std::sync::Arc<Self>, req: Request) -> BoxFuture<'static, Response>
+    where
+        Self: 'static,
+    {
+        Box::pin(async move { Service::call(&*self, req).await })
+    }
+
     fn dyn_call<'a>(&'a self, req: Request) -> BoxFuture<'a, Response> {
         Box::pin(Service::call(self, req))
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::timeout;
 
 /// Those who accept.
 pub(super) struct Crew {
@@ -88,7 +89,7 @@ impl Crew {
     /// Ends the threads.
     pub(super) async fn dismiss(mut self) {
         self.stage.send_replace(Stage::End);
-        let _ = tokio::time::timeout(DISMISSAL, self.working.recv()).await;
+        let _ = timeout(DISMISSAL, self.working.recv()).await;
     }
 }
 
@@ -105,6 +106,9 @@ struct Hand {
 
 /// The shortest and the longest pause after the system could give no connection.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How long the runtime may take to say that there is somebody in the queue.
+const QUEUE: Duration = Duration::from_millis(5);
 
 impl Hand {
     /// What a core's thread does: its connections live on its own runtime, and end with it.
@@ -138,15 +142,8 @@ impl Hand {
                 }
             }
         }
-        // Who is in the queue has been told by the kernel that we are there.
-        let mut waiting = std::iter::from_fn(|| {
-            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-            match listener.poll_accept(&mut cx) {
-                Poll::Ready(Ok(accepted)) => Some(accepted),
-                _ => None,
-            }
-        });
-        while let Some((stream, connection)) = waiting.next()
+        // To those who are in the queue the kernel has said that we are there.
+        while let Ok(Ok((stream, connection))) = timeout(QUEUE, poll_fn(|cx| listener.poll_accept(cx))).await
             && let Ok(permit) = self.permits.clone().try_acquire_owned()
         {
             self.shared.serve(stream, connection, Some(permit));
@@ -159,6 +156,7 @@ impl Hand {
         if let Ok(permit) = permits.clone().try_acquire_owned() {
             return Some(permit);
         }
+        let _crowd = self.shared.crowd();
         self.shared.make_room();
         // The semaphore is never closed; and when the server drains, one connection too many is no matter.
         self.unless_over(permits.acquire_owned()).await.and_then(Result::ok)

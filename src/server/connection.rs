@@ -5,7 +5,8 @@ use super::gate::{self, Refusal};
 use super::wire::{Stream, Version, Wire};
 use crate::panic::{caught, guarded};
 use crate::response::Logged;
-use crate::{Body, BoxService, Connection, Error, Request, Response, ResponseExt, Service};
+use crate::service::BoxFuture;
+use crate::{Body, BoxService, Connection, Error, Response, ResponseExt};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     #[cfg(feature = "http2")]
     http2: hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor>,
     draining: AtomicBool,
+    /// Who waits for a place.
+    waiting: AtomicU32,
     began: Instant,
     count: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Slot>>>,
@@ -62,11 +65,16 @@ impl Shared {
             },
             limits,
             draining: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
             began: Instant::now(),
             count: AtomicU64::new(0),
             open: Mutex::default(),
             closed: Notify::new(),
         })
+    }
+
+    fn clock(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
@@ -100,6 +108,12 @@ impl Shared {
         self.open().values().filter(|slot| which(slot)).for_each(|slot| slot.tell_and_wake());
     }
 
+    /// Until it is dropped, connections end with their answer: others wait for their places.
+    pub(super) fn crowd(self: &Arc<Self>) -> Crowd {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Crowd(self.clone())
+    }
+
     /// Tells the connection to end that has been idle for longest.
     pub(super) fn make_room(&self) {
         let open = self.open();
@@ -123,23 +137,42 @@ impl Shared {
         }
     }
 
-    /// Cuts what is still open, and says in the log what that was.
-    pub(super) fn cut(&self) {
-        for slot in self.open().values() {
-            slot.name_requests();
+    /// Cuts what is still open; each request says in the log what it was.
+    pub(super) async fn cut(&self) {
+        let slots: Vec<_> = self.open().values().cloned().collect();
+        for slot in &slots {
+            slot.cut.store(true, Ordering::SeqCst);
             if let Some(task) = slot.abort.get() {
                 task.abort();
             }
         }
+        // The streams of HTTP/2 are tasks of their own, which notice it when they are polled.
+        for _ in 0..LAST_WORDS {
+            if !slots.iter().any(|slot| slot.is_busy()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
+
+/// One more that waits for a place.
+pub(super) struct Crowd(Arc<Shared>);
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many milliseconds the requests that are cut have to say so: a handler that blocks its thread never does.
+const LAST_WORDS: u32 = 100;
 
 /// How long after the end of accepting a new connection may wait for its request to be read.
 const FIRST_WORD: Duration = Duration::from_millis(50);
 
 /// A connection's place among those that are open; it is given up when the wire is dropped.
 pub(super) struct Entry {
-    shared: Arc<Shared>,
     id: u64,
     slot: Arc<Slot>,
     _permit: Option<OwnedSemaphorePermit>,
@@ -148,15 +181,15 @@ pub(super) struct Entry {
 impl Entry {
     fn new(shared: &Arc<Shared>, connection: Connection, permit: Option<OwnedSemaphorePermit>) -> Self {
         let slot = Arc::new(Slot {
+            shared: shared.clone(),
             connection,
             told: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
-            busy: AtomicU32::new(0),
-            served: AtomicU32::new(0),
-            idle: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            since: AtomicU64::new(shared.clock(Instant::now())),
             waker: OnceLock::new(),
             abort: OnceLock::new(),
-            requests: Mutex::default(),
+            cut: AtomicBool::new(false),
         });
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
         shared.open().insert(id, slot.clone());
@@ -164,51 +197,38 @@ impl Entry {
         if shared.draining.load(Ordering::SeqCst) {
             slot.tell();
         }
-        Self { shared: shared.clone(), id, slot, _permit: permit }
+        Self { id, slot, _permit: permit }
     }
 
     pub(super) fn slot(&self) -> &Slot {
         &self.slot
     }
-
-    /// Notes that the client has nothing to ask from `now` on.
-    pub(super) fn rests(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.shared.began);
-        self.slot.idle.store(since.as_millis() as u64 + 1, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut open = self.shared.open();
+        let mut open = self.slot.shared.open();
         open.remove(&self.id);
         if open.is_empty() {
-            self.shared.closed.notify_waiters();
+            self.slot.shared.closed.notify_waiters();
         }
     }
 }
 
 /// A connection as it is seen from outside of its task.
 pub(super) struct Slot {
+    shared: Arc<Shared>,
     connection: Connection,
     told: AtomicBool,
     upgraded: AtomicBool,
-    /// How many requests are being answered.
-    busy: AtomicU32,
-    served: AtomicU32,
-    /// In milliseconds since the server began, and 1 more; 0 while something is going on.
-    idle: AtomicU64,
+    /// How many requests there have been, and in the lower half how many are being answered: one number, changed at once.
+    requests: AtomicU64,
+    /// When the last request came or, if its answer took its time, when that had left: in milliseconds since the server began.
+    since: AtomicU64,
     waker: OnceLock<Waker>,
     abort: OnceLock<AbortHandle>,
-    /// What is being answered. Nobody but the connection's own requests takes this lock until the server has lost patience.
-    requests: Mutex<Vec<Asked>>,
-}
-
-struct Asked {
-    method: Method,
-    uri: Uri,
-    since: Instant,
-    done: bool,
+    /// The server has lost patience: requests that are dropped from here on say so.
+    cut: AtomicBool,
 }
 
 impl Slot {
@@ -228,8 +248,23 @@ impl Slot {
         }
     }
 
+    /// Others wait for the place of this connection.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn idle_since(&self) -> Option<u64> {
-        Some(self.idle.load(Ordering::Relaxed)).filter(|since| *since > 0)
+        (!self.is_busy()).then(|| self.since.load(Ordering::Relaxed))
+    }
+
+    /// When the client last had what it asked for.
+    pub(super) fn since(&self) -> Instant {
+        self.shared.began + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// The client has what it asked for.
+    pub(super) fn rests(&self) {
+        self.since.store(self.shared.clock(Instant::now()), Ordering::Relaxed);
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
@@ -237,84 +272,86 @@ impl Slot {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) > 0
+        self.requests.load(Ordering::Relaxed) as u32 > 0
     }
 
     pub(super) fn served(&self) -> u32 {
-        self.served.load(Ordering::Relaxed)
+        (self.requests.load(Ordering::Relaxed) >> 32) as u32
     }
 
     pub(super) fn note(&self, why: &'static str) {
         tracing::debug!(target: "purlin::server", peer = self.peer(), why, "connection");
     }
 
-    fn peer(&self) -> Option<tracing::field::DisplayValue<SocketAddr>> {
-        self.connection.peer().map(tracing::field::display)
+    /// An answer is finished, and its client does not take it: nothing else is left to name it.
+    pub(super) fn leaves_unwritten(&self) {
+        if self.cut.load(Ordering::Relaxed) && !self.is_busy() {
+            tracing::warn!(target: "purlin::server", peer = self.peer(), "an answer that its client does not take: cut");
+        }
     }
 
-    fn name_requests(&self) {
-        let requests = locked(&self.requests);
-        let open = requests.iter().filter(|asked| !asked.done);
-        // One that is done and yet not gone has an answer that its client does not take.
-        let late = if self.is_busy() { None } else { requests.last() };
-        for asked in open.chain(late) {
-            tracing::warn!(
-                target: "purlin::server",
-                method = asked.method.as_str(),
-                path = asked.uri.path(),
-                peer = self.peer(),
-                age_ms = asked.since.elapsed().as_millis() as u64,
-                "still open at the end of the drain: cut"
-            );
-        }
-        if requests.is_empty() {
-            tracing::warn!(target: "purlin::server", peer = self.peer(), "a connection without a request is cut");
-        }
+    fn peer(&self) -> Option<tracing::field::DisplayValue<SocketAddr>> {
+        self.connection.peer().map(tracing::field::display)
     }
 }
 
 /// A request under way, until its answer has been handed to hyper with its body.
 struct Busy {
     slot: Arc<Slot>,
-    place: usize,
+    method: Method,
+    uri: Uri,
+    since: Instant,
+    /// Its answer did not come at once. Where it did, the time of its arrival is taken for that of its end.
+    waited: bool,
 }
+
+/// In [`Slot::requests`]: one that has come, and is being answered.
+const ONE_MORE: u64 = (1 << 32) + 1;
 
 impl Busy {
     fn new(slot: &Arc<Slot>, method: Method, uri: Uri) -> Self {
-        slot.busy.fetch_add(1, Ordering::Relaxed);
-        slot.served.fetch_add(1, Ordering::Relaxed);
-        slot.idle.store(0, Ordering::Relaxed);
-        let asked = Asked { method, uri, since: Instant::now(), done: false };
-        let mut requests = locked(&slot.requests);
-        let place = requests.iter().position(|asked| asked.done);
-        let place = match place {
-            Some(place) => {
-                requests[place] = asked;
-                place
-            }
-            None => {
-                requests.push(asked);
-                requests.len() - 1
-            }
-        };
-        drop(requests);
-        Self { slot: slot.clone(), place }
+        let since = Instant::now();
+        slot.since.store(slot.shared.clock(since), Ordering::Relaxed);
+        slot.requests.fetch_add(ONE_MORE, Ordering::Relaxed);
+        Self { slot: slot.clone(), method, uri, since, waited: false }
     }
 
-    /// The method and path, for the log.
-    fn asked(&self) -> (Method, String) {
-        let requests = locked(&self.slot.requests);
-        let asked = &requests[self.place];
-        (asked.method.clone(), asked.uri.path().to_owned())
+    #[cold]
+    fn is_cut(&self) {
+        tracing::warn!(
+            target: "purlin::server",
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            peer = self.slot.peer(),
+            age_ms = self.since.elapsed().as_millis() as u64,
+            "still open at the end of the drain: cut"
+        );
+    }
+
+    #[cold]
+    fn log_error(&self, error: &Error, id: Option<&HeaderValue>, what: &'static str) {
+        tracing::error!(
+            target: "purlin::server",
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            id = id.and_then(|id| id.to_str().ok()),
+            error = format_args!("{error:#}"),
+            place = error.place().map(tracing::field::display),
+            layer = error.layer(),
+            "{what}"
+        );
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if let Some(asked) = locked(&self.slot.requests).get_mut(self.place) {
-            asked.done = true;
+        if self.slot.cut.load(Ordering::Relaxed) {
+            self.is_cut();
         }
-        self.slot.busy.fetch_sub(1, Ordering::Relaxed);
+        if self.waited {
+            self.slot.rests();
+        }
+        self.slot.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -340,8 +377,8 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
         Version::Http1
     };
     let service = {
-        let (shared, slot) = (shared.clone(), slot.clone());
-        service_fn(move |req| answer(shared.clone(), slot.clone(), version, req))
+        let slot = slot.clone();
+        service_fn(move |req| answer(&slot, version, req))
     };
     let served = match version {
         Version::Http1 => {
@@ -383,49 +420,69 @@ where
 }
 
 /// Answers one request: the outermost edge of the application.
-async fn answer(
-    shared: Arc<Shared>,
-    slot: Arc<Slot>,
+///
+/// What needs no waiting is done before the future is made, which hyper moves: it holds two pointers instead of a request.
+fn answer(
+    slot: &Arc<Slot>,
     version: Version,
     req: http::Request<Incoming>,
-) -> Result<http::Response<Body>, Infallible> {
-    let (mut head, incoming) = req.into_parts();
-    if let Err(refusal) = gate::check(&mut head) {
-        return Ok(refuse(&slot, refusal, version));
+) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
+    let asked = ask(slot, version, req);
+    async move {
+        let (mut answer, mut busy) = match asked {
+            Ok(asked) => asked,
+            Err(refused) => return Ok(*refused),
+        };
+        let answer = std::future::poll_fn(|cx| {
+            let polled = answer.as_mut().poll(cx);
+            busy.waited |= polled.is_pending();
+            polled
+        });
+        let response = caught(answer).await.unwrap_or_else(Response::from);
+        Ok(finish(response, busy))
     }
-    if head.uri.path() == "*" {
+}
+
+fn ask(
+    slot: &Arc<Slot>,
+    version: Version,
+    mut req: http::Request<Incoming>,
+) -> Result<(BoxFuture<'static, Response>, Busy), Box<Response>> {
+    if let Err(refusal) = gate::check(&mut req) {
+        return Err(refuse(slot, refusal, version).into());
+    }
+    if req.uri().path() == "*" {
         // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7); no route has anything to say to it.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
+        return Err(response.into());
     }
-    let busy = Busy::new(&slot, head.method.clone(), head.uri.clone());
-    head.extensions.insert(slot.connection.clone());
-    let body = if incoming.is_end_stream() {
-        Body::empty()
-    } else {
-        Body::new(Arriving { incoming, version, limits: shared.limits.clone(), timer: None })
-    };
-    let req = Request::from_parts(head, body);
-    let mut response = match caught(shared.app.call(req)).await {
-        Ok(response) => response,
-        Err(error) => error.into(),
-    };
+    let busy = Busy::new(slot, req.method().clone(), req.uri().clone());
+    req.extensions_mut().insert(slot.connection.clone());
+    let req = req.map(|incoming| match incoming.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(Arriving { incoming, version, limit: slot.shared.limits.body_timeout, timer: None }),
+    });
+    Ok((slot.shared.app.answer(req), busy))
+}
+
+fn finish(mut response: Response, mut busy: Busy) -> Response {
     if let Some(error) = response.error()
         && error.status().is_server_error()
         && response.extensions().get::<Logged>().is_none()
     {
-        log_error(error, &busy);
+        busy.log_error(error, None, "an error that no layer has logged");
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        slot.upgraded.store(true, Ordering::Relaxed);
+        busy.slot.upgraded.store(true, Ordering::Relaxed);
     }
     if response.body().as_bytes().is_none() {
+        busy.waited = true;
         let body = response.body_mut().take();
         let id = response.headers().get("x-request-id").cloned();
         *response.body_mut() = Body::new(Leaving { body, id, busy });
     }
-    Ok(response)
+    response
 }
 
 /// The answer to what is no request for us. A connection whose client cannot write requests is not read any further.
@@ -439,26 +496,11 @@ fn refuse(slot: &Slot, refusal: Refusal, version: Version) -> Response {
     response
 }
 
-#[cold]
-fn log_error(error: &Error, busy: &Busy) {
-    let (method, path) = busy.asked();
-    tracing::error!(
-        target: "purlin::server",
-        method = method.as_str(),
-        path,
-        status = error.status().as_u16(),
-        error = format_args!("{error:#}"),
-        place = error.place().map(tracing::field::display),
-        layer = error.layer(),
-        "an error that no layer has logged"
-    );
-}
-
 /// A request's body as it arrives.
 struct Arriving {
     incoming: Incoming,
     version: Version,
-    limits: Limits,
+    limit: Duration,
     /// HTTP/2 only, where the streams of one connection keep quiet independently; in HTTP/1 the wire has the time.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -466,7 +508,7 @@ struct Arriving {
 impl Arriving {
     #[cold]
     fn too_slow(&self) -> Error {
-        let limit = self.limits.body_timeout;
+        let limit = self.limit;
         Error::new(StatusCode::REQUEST_TIMEOUT, format!("no more of the request's body arrived within {limit:?}"))
             .public("The request's body did not arrive in time.")
     }
@@ -497,7 +539,7 @@ impl http_body::Body for Arriving {
             }
             Poll::Pending if self.version == Version::Http1 => Poll::Pending,
             Poll::Pending => {
-                let limit = self.limits.body_timeout;
+                let limit = self.limit;
                 let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Some(Err(self.too_slow())))
@@ -529,16 +571,7 @@ impl http_body::Body for Leaving {
         let body = Pin::new(&mut self.body);
         let frame = ready!(guarded(|| body.poll_frame(cx)).unwrap_or_else(|error| Poll::Ready(Some(Err(error)))));
         if let Some(Err(error)) = &frame {
-            let (method, path) = self.busy.asked();
-            tracing::error!(
-                target: "purlin::server",
-                method = method.as_str(),
-                path,
-                id = self.id.as_ref().and_then(|id| id.to_str().ok()),
-                error = format_args!("{error:#}"),
-                place = error.place().map(tracing::field::display),
-                "an answer failed midway: the connection is cut"
-            );
+            self.busy.log_error(error, self.id.as_ref(), "an answer failed midway: the connection is cut");
         }
         Poll::Ready(frame)
     }

@@ -1,9 +1,8 @@
 //! What hyper lets through and HTTP does not: the framing of a message in its raw bytes, and the place it is for.
 
 use http::header::HOST;
-use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use std::net::Ipv6Addr;
 
 /// Reads along with hyper, byte for byte, where the lines of an HTTP/1 connection end and where its messages do.
@@ -65,6 +64,11 @@ impl Gate {
         self.state == State::Fields || (self.state == State::Between && !self.carry.is_empty())
     }
 
+    /// Of a request line that has not ended, so many bytes have arrived.
+    pub(super) fn request_line(&self) -> usize {
+        if self.state == State::Between { self.carry.len() } else { 0 }
+    }
+
     /// More of a body is to come.
     pub(super) fn in_body(&self) -> bool {
         !matches!(self.state, State::Between | State::Fields | State::Open)
@@ -84,20 +88,28 @@ impl Gate {
                 State::Open => return Ok(()),
                 State::Body(left) => at += self.skip(left, rest.len(), State::Body, State::Between),
                 State::Chunk(left) => at += self.skip(left, rest.len(), State::Chunk, State::ChunkEnd),
-                _ => {
-                    let Some(end) = memchr(b'\n', rest) else {
-                        self.carry.extend_from_slice(rest);
-                        return Ok(());
-                    };
-                    if let Err(why) = self.whole_line(&rest[..end]) {
-                        self.state = State::Open;
-                        return Err(Spoilt { at: at + end, why });
-                    }
-                    at += end + 1;
-                }
+                _ => at += self.lines(rest).map_err(|(end, why)| Spoilt { at: at + end, why })?,
             }
         }
         Ok(())
+    }
+
+    /// Reads lines as long as there are whole ones and no body begins; tells how many bytes that were, or which broke off.
+    fn lines(&mut self, bytes: &[u8]) -> Result<usize, (usize, &'static str)> {
+        let mut start = 0;
+        // One search over all lines: a new one for each of these short pieces would cost as much as the lines do.
+        for end in memchr_iter(b'\n', bytes) {
+            if let Err(why) = self.whole_line(&bytes[start..end]) {
+                self.state = State::Open;
+                return Err((end, why));
+            }
+            start = end + 1;
+            if matches!(self.state, State::Body(_) | State::Chunk(_)) {
+                return Ok(start);
+            }
+        }
+        self.carry.extend_from_slice(&bytes[start..]);
+        Ok(bytes.len())
     }
 
     fn skip(&mut self, left: u64, here: usize, more: fn(u64) -> State, done: State) -> usize {
@@ -240,15 +252,15 @@ const MAX_METHOD: usize = 32;
 ///
 /// So nobody below has to know that HTTP/2 and requests to a proxy put the host elsewhere; and a client cannot claim
 /// `https` by writing it into the target.
-pub(super) fn check(head: &mut Parts) -> Result<(), Refusal> {
-    if head.method.as_str().len() > MAX_METHOD {
+pub(super) fn check<B>(req: &mut http::Request<B>) -> Result<(), Refusal> {
+    if req.method().as_str().len() > MAX_METHOD {
         return refused(StatusCode::NOT_IMPLEMENTED, "the method is too long");
     }
     // RFC 9110 §9.3.6: only a proxy tunnels. There is no path that could lead to a route.
-    if head.method == Method::CONNECT {
+    if *req.method() == Method::CONNECT {
         return refused(StatusCode::NOT_IMPLEMENTED, "CONNECT is for proxies");
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
+    let mut hosts = req.headers().get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return refused(BAD, "two Host fields");
@@ -256,8 +268,8 @@ pub(super) fn check(head: &mut Parts) -> Result<(), Refusal> {
     if host.is_some_and(|host| !is_host(host.as_bytes())) {
         return refused(BAD, "Host is no host");
     }
-    if let Some(authority) = head.uri.authority() {
-        if !matches!(head.uri.scheme_str(), Some("http" | "https")) {
+    if let Some(authority) = req.uri().authority() {
+        if !matches!(req.uri().scheme_str(), Some("http" | "https")) {
             return refused(BAD, "the target is no path and no http URL");
         }
         let authority = authority.as_str().as_bytes();
@@ -265,23 +277,30 @@ pub(super) fn check(head: &mut Parts) -> Result<(), Refusal> {
             return refused(BAD, "the target's authority is no host");
         }
         // RFC 9113 §8.3.1. In HTTP/1.1 the target wins over Host: RFC 9112 §3.2.2.
-        if head.version == Version::HTTP_2 && host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority))
+        if req.version() == Version::HTTP_2 && host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority))
         {
             return refused(BAD, "Host differs from :authority");
         }
         let Ok(value) = HeaderValue::from_bytes(authority) else {
             return refused(BAD, "the target's authority is no host");
         };
-        head.headers.insert(HOST, value);
-        head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-    } else if host.is_none() && head.version != Version::HTTP_10 {
+        req.headers_mut().insert(HOST, value);
+        *req.uri_mut() = match req.uri().path_and_query() {
+            Some(target) if target.as_str().starts_with('/') => Uri::from(target.clone()),
+            // `http://a?b` has an empty path, which is `/` (RFC 9110 §4.2.3).
+            Some(target) => {
+                target.to_string().parse().map_err(|_| Refusal { status: BAD, why: "the target is no path" })?
+            }
+            None => Uri::from_static("/"),
+        };
+    } else if host.is_none() && req.version() != Version::HTTP_10 {
         return refused(BAD, "no Host");
     }
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = req.uri().path_and_query().map_or("", |target| target.as_str());
     match target.as_bytes().first() {
         Some(b'/') if target.is_ascii() => Ok(()),
         // RFC 9112 §3.2.4
-        Some(b'*') if target == "*" && head.method == Method::OPTIONS => Ok(()),
+        Some(b'*') if target == "*" && *req.method() == Method::OPTIONS => Ok(()),
         _ => refused(BAD, "the target is no path"),
     }
 }

@@ -42,7 +42,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of an unread request is thrown away so that its answer arrives.
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// Up to how many bytes are copied in order to write them at once.
+const SMALL: usize = 2048;
+
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Version {
@@ -77,7 +82,10 @@ pub(super) struct Wire {
     reading: Option<(Await, Instant)>,
     writing: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The last answer is on its way; so many bytes have been thrown away since.
     lingering: Option<usize>,
+    /// Small pieces, put together to be written.
+    small: Vec<u8>,
 }
 
 impl Wire {
@@ -93,6 +101,7 @@ impl Wire {
             writing: None,
             timer: None,
             lingering: None,
+            small: Vec::new(),
         }
     }
 
@@ -128,28 +137,29 @@ impl Wire {
         }
     }
 
+    /// Until when this is waited for.
+    fn deadline(&mut self, expected: Await) -> Instant {
+        if let Some((same, deadline)) = self.reading
+            && same == expected
+        {
+            return deadline;
+        }
+        let deadline = match expected {
+            // A client that has just connected has a request in mind.
+            Await::Request(0) => self.entry.slot().since() + self.limits.header_timeout,
+            Await::Request(_) => self.entry.slot().since() + self.limits.idle_timeout,
+            Await::Head(_) => Instant::now() + self.limits.header_timeout,
+            Await::Body => Instant::now() + self.limits.body_timeout,
+            Await::End => Instant::now() + LINGER,
+        };
+        self.reading = Some((expected, deadline));
+        deadline
+    }
+
     /// Whether the client has kept quiet for too long. `Ok`: an idle connection, which just ends.
     fn poll_silence(&mut self, cx: &mut Context<'_>, expected: Await) -> Poll<io::Result<()>> {
-        let now = Instant::now();
-        let deadline = match self.reading {
-            Some((same, deadline)) if same == expected => deadline,
-            _ => {
-                let limit = match expected {
-                    // A client that has just connected has a request in mind.
-                    Await::Request(0) | Await::Head(_) => self.limits.header_timeout,
-                    Await::Request(_) => self.limits.idle_timeout,
-                    Await::Body => self.limits.body_timeout,
-                    Await::End => LINGER,
-                };
-                if matches!(expected, Await::Request(_)) {
-                    self.entry.rests(now);
-                }
-                let deadline = now + limit;
-                self.reading = Some((expected, deadline));
-                deadline
-            }
-        };
-        if now < deadline {
+        let deadline = self.deadline(expected);
+        if Instant::now() < deadline {
             self.wake_at(cx, deadline);
             return Poll::Pending;
         }
@@ -160,14 +170,46 @@ impl Wire {
                 return Poll::Ready(Ok(()));
             }
             Await::Head(_) => {
-                slot.note("the head of a request took too long: answered 408");
-                // As much as the socket takes: there is nothing else in it, and a client which is not there loses nothing.
-                let _ = stream!(&mut self.io, io => Pin::new(io).poll_write(cx, TOO_SLOW));
+                slot.note("the head of a request took too long");
+                if self.is_quiet() {
+                    return self.poll_last_answer(cx, TOO_SLOW).map(Err);
+                }
             }
             Await::Body => slot.note("the body of a request took too long"),
             Await::End => slot.note("the client does not close the connection"),
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Nothing is being answered, and no answer is on its way.
+    fn is_quiet(&self) -> bool {
+        self.writing.is_none() && !self.entry.slot().is_busy()
+    }
+
+    /// Answers past hyper, which has nothing to say at the moment, and ends. As much as the socket takes: a client which does
+    /// not take even that loses nothing.
+    fn poll_last_answer(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> Poll<io::Error> {
+        let _ = stream!(&mut self.io, io => Pin::new(io).poll_write(cx, answer));
+        let _ = stream!(&mut self.io, io => Pin::new(io).poll_shutdown(cx));
+        self.lingering = Some(0);
+        self.poll_linger(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    /// Throws away what the client is still sending, for a while: a socket closed with unread bytes in it is reset, and the
+    /// answer (413, say) would be lost on its way.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 4096];
+        while self.lingering.is_some_and(|seen| seen < LINGER_BYTES) {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match stream!(&mut self.io, io => Pin::new(io).poll_read(cx, &mut buf)) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.lingering = self.lingering.map(|seen| seen + buf.filled().len());
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => return self.poll_silence(cx, Await::End).map(|_| ()),
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Has the task woken at `deadline`, or before.
@@ -185,11 +227,10 @@ impl Wire {
         }
     }
 
-    fn poll_quiet_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// What the client is being waited for, if anything: while something is answered or written, it is the client that waits.
+    fn expected(&self) -> Option<Await> {
         let slot = self.entry.slot();
-        // While something is being answered or written, it is the client that waits.
-        let served = slot.served();
-        let expected = if slot.is_upgraded() || self.writing.is_some() {
+        if slot.is_upgraded() || self.writing.is_some() {
             None
         } else if self.gate.in_body() {
             Some(Await::Body)
@@ -200,18 +241,19 @@ impl Wire {
         } else if slot.is_told() {
             Some(Await::End)
         } else {
-            Some(Await::Request(served))
+            Some(Await::Request(slot.served()))
+        }
+    }
+
+    fn poll_quiet_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(expected) = self.expected() else {
+            self.reading = None;
+            return Poll::Pending;
         };
-        match expected {
-            Some(expected) => match ready!(self.poll_silence(cx, expected)) {
-                // The connection's driver sees right after this poll that it was told to end.
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-            None => {
-                self.reading = None;
-                Poll::Pending
-            }
+        match ready!(self.poll_silence(cx, expected)) {
+            // The connection's driver sees right after this poll that it was told to end.
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
@@ -232,14 +274,28 @@ impl Wire {
         if written.is_pending() {
             return self.poll_stalled(cx);
         }
-        self.writing = None;
+        if self.writing.take().is_some() {
+            self.entry.slot().rests();
+        }
         written
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.writing.is_some() {
+            self.entry.slot().leaves_unwritten();
+        }
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.lingering.is_some() {
+            ready!(this.poll_linger(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let before = buf.filled().len();
         if !this.ahead.is_empty() {
             let taken = this.ahead.len().min(buf.remaining());
@@ -252,14 +308,23 @@ impl AsyncRead for Wire {
                 Poll::Pending => return this.poll_quiet_read(cx),
             }
         }
+        if this.entry.slot().is_upgraded() {
+            return Poll::Ready(Ok(()));
+        }
         if let Err(spoilt) = this.gate.see(&buf.filled()[before..]) {
             this.entry.slot().note(spoilt.why);
-            // hyper finds the NUL, and a head that ends: it answers 400 when what came before is answered.
+            // So hyper answers 400 itself, when what came before is answered; or the body breaks off.
             buf.set_filled(before + spoilt.at);
             if buf.remaining() < SPOILT.len() {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             buf.put_slice(SPOILT);
+        }
+        if this.gate.request_line() >= this.limits.max_header_bytes && this.is_quiet() {
+            // hyper would find the head too large; that it is the target helps whoever sent a form by GET (RFC 9110 §15.5.15).
+            this.entry.slot().note("the target is too long");
+            buf.set_filled(before);
+            return this.poll_last_answer(cx, TOO_LONG).map(Err);
         }
         // The time for a head runs from its first byte; every other wait begins anew.
         if this.version == Version::Http1 && !this.gate.in_head() {
@@ -269,8 +334,9 @@ impl AsyncRead for Wire {
     }
 }
 
-/// Neither a line nor the size of a chunk, with the end of a head after it.
-const SPOILT: &[u8] = b"\0\n\n";
+/// What hyper refuses wherever it stands: in a head, which ends with it; in the size of a chunk, its extension, the line after
+/// it, and in a trailer, where it takes a CR that no LF follows.
+const SPOILT: &[u8] = b"\0\r\0\n\n";
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -285,7 +351,15 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = stream!(&mut this.io, io => Pin::new(io).poll_write_vectored(cx, slices));
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = if length <= SMALL {
+            // A head and a small body: the kernel takes one piece for less than it takes a list of two.
+            this.small.clear();
+            slices.iter().for_each(|slice| this.small.extend_from_slice(slice));
+            stream!(&mut this.io, io => Pin::new(io).poll_write(cx, &this.small))
+        } else {
+            stream!(&mut this.io, io => Pin::new(io).poll_write_vectored(cx, slices))
+        };
         this.wrote(cx, written)
     }
 
@@ -294,34 +368,32 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        stream!(&mut self.get_mut().io, io => Pin::new(io).poll_flush(cx))
+        let this = self.get_mut();
+        let flushed = stream!(&mut this.io, io => Pin::new(io).poll_flush(cx));
+        // hyper does not read again for the next request: it waits for the wake-up of the read that found nothing while the
+        // last one was answered. The wait for it begins here.
+        if this.reading.is_none()
+            && let Some(expected @ Await::Request(_)) = this.expected()
+        {
+            if this.entry.slot().is_wanted() && expected != Await::Request(0) {
+                this.entry.slot().tell();
+            }
+            let deadline = this.deadline(expected);
+            this.wake_at(cx, deadline);
+        }
+        flushed
     }
 
-    /// Says goodbye. Where the client may still be sending, what it sends is thrown away for a while: a socket closed with
-    /// unread bytes in it is reset, and the answer (413, say) would be lost on its way.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut seen = match this.lingering {
-            Some(seen) => seen,
-            None => {
-                ready!(stream!(&mut this.io, io => Pin::new(io).poll_shutdown(cx)))?;
-                if this.version == Version::Http2 || this.gate.is_between() {
-                    return Poll::Ready(Ok(()));
-                }
-                this.reading = None;
-                0
+        if this.lingering.is_none() {
+            ready!(stream!(&mut this.io, io => Pin::new(io).poll_shutdown(cx)))?;
+            if this.version == Version::Http2 || this.gate.is_between() {
+                return Poll::Ready(Ok(()));
             }
-        };
-        let mut bytes = [0; 4096];
-        loop {
-            this.lingering = Some(seen);
-            let mut buf = ReadBuf::new(&mut bytes);
-            match stream!(&mut this.io, io => Pin::new(io).poll_read(cx, &mut buf)) {
-                Poll::Ready(Ok(())) if buf.filled().is_empty() || seen > LINGER_BYTES => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => seen += buf.filled().len(),
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
-                Poll::Pending => return this.poll_silence(cx, Await::End).map(|_| Ok(())),
-            }
+            this.reading = None;
+            this.lingering = Some(0);
         }
+        this.poll_linger(cx).map(Ok)
     }
 }
