@@ -5,8 +5,11 @@
 use crate::config::{LogConfig, LogFormat};
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
+use std::io;
+use std::sync::{LazyLock, RwLock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
@@ -31,13 +34,102 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
     })?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let events = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| StandardError)
         .with_ansi(false)
-        .event_format(Events { format: config.format, colours })
-        .with_filter(targets);
+        .fmt_fields(SpanFields)
+        .event_format(Events { format: config.format, colours });
     // Set already: the site's own stays.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(events));
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(targets).with(events));
     Ok(())
+}
+
+/// Standard error without its lock, for which the threads of a busy site would queue: what fits into one write of a pipe is
+/// not mixed with others (`PIPE_BUF`, 4096 bytes on Linux), and longer lines wait for each other.
+struct StandardError;
+
+static LONG_LINES: RwLock<()> = RwLock::new(());
+
+const PIPE_BUF: usize = 4096;
+
+impl io::Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line).map(|()| line.len())
+    }
+
+    #[cfg(unix)]
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        static FILE: LazyLock<io::Result<std::fs::File>> = LazyLock::new(|| {
+            use std::os::fd::AsFd;
+            io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from)
+        });
+        let Ok(mut file) = FILE.as_ref() else {
+            return io::stderr().write_all(line);
+        };
+        let (_short, _long);
+        if line.len() <= PIPE_BUF {
+            _short = LONG_LINES.read();
+        } else {
+            _long = LONG_LINES.write();
+        }
+        file.write_all(line)
+    }
+
+    #[cfg(not(unix))]
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        io::stderr().write_all(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The fields of a span, written once when it begins: ` name=value`, with texts in quotes.
+struct SpanFields;
+
+impl<'writer> FormatFields<'writer> for SpanFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = SpanLine { writer, first: true, result: Ok(()) };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct SpanLine<'writer> {
+    writer: Writer<'writer>,
+    first: bool,
+    result: fmt::Result,
+}
+
+impl SpanLine<'_> {
+    fn put(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        let space = if std::mem::take(&mut self.first) { "" } else { " " };
+        self.result = self.result.and_then(|()| {
+            self.writer.write_str(space)?;
+            self.writer.write_str(field.name())?;
+            self.writer.write_char('=')?;
+            write(&mut self.writer)
+        });
+    }
+}
+
+impl Visit for SpanLine<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, |writer| writer.write_str(&one_line(format!("{value:?}"))));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, |writer| {
+            // Nothing to escape in what nearly all methods, paths and ids are: not worth the look at every character.
+            if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+                writer.write_char('"')?;
+                writer.write_str(value)?;
+                writer.write_char('"')
+            } else {
+                write!(writer, "{value:?}")
+            }
+        });
+    }
 }
 
 struct Events {
@@ -120,7 +212,7 @@ struct Object(Vec<u8>);
 
 impl Object {
     fn new(time: &str, metadata: &tracing::Metadata<'_>) -> Self {
-        let mut object = Self(Vec::with_capacity(256));
+        let mut object = Self(Vec::with_capacity(512));
         object.0.extend_from_slice(b"{\"timestamp\":");
         object.value(time);
         object.put("level", metadata.level().as_str());

@@ -5,7 +5,7 @@ use crate::site::About;
 use crate::{Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
 use std::pin::pin;
 use std::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// Logs one event for each answer, with the cause of a failure on the same line.
 ///
@@ -30,26 +30,28 @@ impl AccessLog {
 
 impl Middleware for AccessLog {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        if !tracing::enabled!(target: "purlin::access", tracing::Level::ERROR) {
-            return Ok(next.call(req).await);
-        }
         let start = Instant::now();
-        let line = Line {
+        let line = tracing::enabled!(target: "purlin::access", tracing::Level::ERROR).then(|| Line {
             method: req.method().clone(),
             path: req.original_path().to_owned(),
             id: req.id().cloned(),
             peer: req.connection().and_then(|connection| connection.ip()),
+        });
+        let span = line.as_ref().map_or_else(Span::none, |line| {
+            tracing::info_span!(
+                target: "purlin::access",
+                "request",
+                method = line.method.as_str(),
+                path = line.path,
+                id = line.id.as_ref().map(RequestId::as_str),
+            )
+        });
+        // The future of all that is below is some kilobytes: named once, or this one had room for two; pinned, so that it is
+        // not moved into the span's.
+        let mut response = pin!(next.call(req)).instrument(span).await;
+        let Some(line) = line else {
+            return Ok(response);
         };
-        let span = tracing::info_span!(
-            target: "purlin::access",
-            "request",
-            method = line.method.as_str(),
-            path = line.path,
-            id = line.id.as_ref().map(RequestId::as_str),
-        );
-        // Pinned here: the future of all that is below is some kilobytes, and would be moved into the span's.
-        let below = pin!(next.call(req));
-        let mut response = if span.is_disabled() { below.await } else { below.instrument(span).await };
         line.write(&response, start);
         if response.error().is_some() {
             response.extensions_mut().insert(Logged);

@@ -122,6 +122,8 @@ impl Middleware for SecurityHeaders {
         }
         let mut response = next.call(req).await;
         let headers = response.headers_mut();
+        // At once: a map that grows step by step is hashed again at each.
+        headers.reserve(self.fixed.len() + 2);
         for (name, value) in &self.fixed {
             headers.entry(name).or_insert_with(|| value.clone());
         }
