@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 /// Layers around an application, written in the order in which a request meets them.
 ///
-/// The stack is one concrete type: a layer is a plain call of the one above it. See [`Level`] for the one box in ten.
+/// The stack is one concrete type: a layer is a plain call of the one above it. See [`Level`] for the one box in five.
 ///
 /// ```
 /// use purlin::layers::{AccessLog, RequestIds};
@@ -125,8 +125,8 @@ impl<L: Layers, M: Middleware> Layers for Above<L, M> {
 /// Where a layer stands, which decides whether it is held as it is or in a box.
 ///
 /// The future of a stack holds the futures of all its layers, one in the other, and the compiler follows a type no deeper than
-/// its `recursion_limit`, which by default is reached between thirteen and thirty layers. So what stands below each tenth
-/// layer is in one box, and a stack may have as many layers as it likes.
+/// its `recursion_limit`, which by default is reached between nine layers, if all are an `Option`, and thirty. So what stands
+/// below each fifth layer is in one box, and a stack may have as many layers as it likes.
 pub trait Level {
     /// One layer further in.
     type Next: Level;
@@ -162,14 +162,9 @@ held_as_it_is! {
     2 then 3;
     3 then 4;
     4 then 5;
-    5 then 6;
-    6 then 7;
-    7 then 8;
-    8 then 9;
-    9 then 10;
 }
 
-impl Level for Count<10> {
+impl Level for Count<5> {
     type Next = Count<1>;
     type Held<S: Service + 'static> = BoxService;
 

@@ -169,13 +169,13 @@ async fn a_stack_may_have_forty_layers() {
     macro_rules! eight {
         ($stack:expr) => {
             $stack
-                .layer(Mark("a"))
-                .layer(AccessLog::new())
-                .layer(Deadline::new(std::time::Duration::from_secs(1)))
+                .layer(Some(Mark("a")))
+                .layer(Some(AccessLog::new()))
+                .layer(Some(Deadline::new(std::time::Duration::from_secs(1))))
                 .layer(shout)
                 .layer(Mark("b"))
-                .layer(AccessLog::new())
-                .layer(Deadline::new(std::time::Duration::from_secs(1)))
+                .layer(Some(AccessLog::new()))
+                .layer(Some(Deadline::new(std::time::Duration::from_secs(1))))
                 .layer(Some(Mark("c")))
         };
     }
