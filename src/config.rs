@@ -295,13 +295,18 @@ pub struct ServerConfig {
 }
 
 /// How the cores are used.
+///
+/// Measured on two cores, as CPU time for a plaintext answer and beside raw hyper on a work-stealing runtime in the same run:
+/// 1.05, 1.13 and 1.19 times as much with 8, 64 and 512 busy connections for [`Shared`](Self::Shared); 1.20, 1.23 and 1.10 for
+/// [`PerCore`](Self::PerCore), whose cores cannot help each other out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Runtime {
-    /// One work-stealing runtime over all cores.
+    /// One work-stealing runtime over all cores: the default.
     Shared,
-    /// A runtime for each core, with a listening socket of its own (`SO_REUSEPORT`).
+    /// A runtime for each core, with a listening socket of its own (`SO_REUSEPORT`): for hundreds of busy connections and
+    /// short answers.
     PerCore,
 }
 
