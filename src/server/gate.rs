@@ -17,6 +17,7 @@ pub(super) struct Gate {
     state: State,
     /// The start of a line whose end has not arrived.
     carry: Vec<u8>,
+    request_line: usize,
     length: Option<u64>,
     chunked: bool,
     heads: u32,
@@ -46,7 +47,7 @@ type Verdict = Result<(), &'static str>;
 
 impl Gate {
     pub(super) fn new() -> Self {
-        Self { state: State::Between, carry: Vec::new(), length: None, chunked: false, heads: 0 }
+        Self { state: State::Between, carry: Vec::new(), request_line: 0, length: None, chunked: false, heads: 0 }
     }
 
     /// From here on the bytes are not HTTP/1.
@@ -64,9 +65,9 @@ impl Gate {
         self.state == State::Fields || (self.state == State::Between && !self.carry.is_empty())
     }
 
-    /// Of a request line that has not ended, so many bytes have arrived.
+    /// Of the last request line, so many bytes have arrived.
     pub(super) fn request_line(&self) -> usize {
-        if self.state == State::Between { self.carry.len() } else { 0 }
+        if self.state == State::Between && !self.carry.is_empty() { self.carry.len() } else { self.request_line }
     }
 
     /// More of a body is to come.
@@ -140,7 +141,7 @@ impl Gate {
                 if memchr(b'#', line).is_some() {
                     return Err("the target has a fragment");
                 }
-                (self.length, self.chunked) = (None, false);
+                (self.request_line, self.length, self.chunked) = (line.len(), None, false);
                 self.state = State::Fields;
                 Ok(())
             }
