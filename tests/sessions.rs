@@ -798,3 +798,10 @@ fn the_stack_prints_the_sessions_and_no_secret() {
     let layer = Sessions::new(in_cookies(SECRET, &[])).https(true);
     assert!(!format!("{layer:?}").contains(SECRET));
 }
+
+#[test]
+fn a_shared_store_is_printed_by_its_own_name() {
+    let layer = Sessions::new(Arc::new(Arc::new(MemoryStore::new())));
+    let table = Stack::new().layer(layer).app(routes()).check().unwrap().stack_table();
+    assert!(table.contains("store=MemoryStore  "), "{table}");
+}

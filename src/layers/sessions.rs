@@ -2,7 +2,7 @@
 
 use crate::cookie::SameSite;
 use crate::session::{LazySession, Origin, Session, Store};
-use crate::site::{About, Start, short_name};
+use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
@@ -46,7 +46,6 @@ use std::time::{Duration, SystemTime};
 pub struct Sessions {
     // What a request's session needs is behind one pointer, and cloning that is all that an untouched session costs.
     origin: Arc<Origin>,
-    store: &'static str,
     name: Option<Cow<'static, str>>,
     https: bool,
 }
@@ -56,7 +55,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Sessions {
     /// Sessions kept in `store`.
-    pub fn new<S: Store>(store: S) -> Self {
+    pub fn new(store: impl Store) -> Self {
         let origin = Origin {
             store: Arc::new(store),
             clock: Arc::new(SystemTime::now),
@@ -67,7 +66,7 @@ impl Sessions {
             idle: 14 * DAY,
             lifetime: 90 * DAY,
         };
-        Self { origin: Arc::new(origin), store: short_name::<S>(), name: None, https: false }
+        Self { origin: Arc::new(origin), name: None, https: false }
     }
 
     /// The name of the cookie, by http and https. `session` and `__Host-session` by default.
@@ -175,7 +174,7 @@ impl Middleware for Sessions {
         about
             .provides::<Session>()
             .provides::<LazySession>()
-            .option("store", self.store)
+            .option("store", self.origin.store.dyn_name())
             .option("cookie", self.origin.name(self.https))
             .option("idle", Words(self.origin.idle))
             .option("lifetime", Words(self.origin.lifetime));
@@ -236,7 +235,7 @@ fn vary_by_cookie(headers: &mut HeaderMap) {
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions")
-            .field("store", &self.store)
+            .field("store", &self.origin.store.dyn_name())
             .field("cookie", self.origin.name(self.https))
             .field("path", &self.origin.path)
             .field("same_site", &self.origin.same_site)

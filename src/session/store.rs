@@ -1,8 +1,9 @@
 //! `Store`: where sessions are kept, and what every such place promises.
 
 use super::{Changes, SessionId, Values};
-use crate::site::Start;
+use crate::site::{Start, short_name};
 use crate::{Error, Result, error};
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 
@@ -59,6 +60,11 @@ pub trait Store: Send + Sync + 'static {
     fn collect(&self, now: u64) -> impl Future<Output = Result<u64, StoreError>> + Send {
         let _ = now;
         async { Ok(0) }
+    }
+
+    /// What the printed stack calls it: the type's name, by default. A secret has no place here.
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(short_name::<Self>())
     }
 
     /// Runs once, before the first request. Nothing, by default.
@@ -271,6 +277,7 @@ pub(crate) trait DynStore: Send + Sync {
     fn dyn_save<'a>(&'a self, save: Save<'a>) -> BoxFuture<'a, Saved>;
     fn dyn_destroy<'a>(&'a self, token: Token<'a>) -> BoxFuture<'a, ()>;
     fn dyn_collect(&self, now: u64) -> BoxFuture<'_, u64>;
+    fn dyn_name(&self) -> Cow<'static, str>;
     fn dyn_start(&self, start: &mut Start) -> Result<()>;
 }
 
@@ -293,6 +300,10 @@ impl<S: Store> DynStore for S {
 
     fn dyn_collect(&self, now: u64) -> BoxFuture<'_, u64> {
         Box::pin(self.collect(now))
+    }
+
+    fn dyn_name(&self) -> Cow<'static, str> {
+        self.name()
     }
 
     fn dyn_start(&self, start: &mut Start) -> Result<()> {
@@ -320,6 +331,10 @@ impl<S: Store> Store for std::sync::Arc<S> {
 
     async fn collect(&self, now: u64) -> Result<u64, StoreError> {
         (**self).collect(now).await
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        (**self).name()
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
