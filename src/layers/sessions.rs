@@ -205,7 +205,7 @@ impl Middleware for Sessions {
         }
         let store = &self.origin.store;
         store.dyn_start(start).map_err(named)?;
-        if store.dyn_capabilities().shared {
+        if !store.dyn_capabilities().expires {
             let origin = self.origin.clone();
             start.task("collecting ended sessions", move |mut stopping| async move {
                 while tokio::time::timeout(COLLECT_EVERY, stopping.wait()).await.is_err() {

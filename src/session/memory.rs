@@ -69,17 +69,23 @@ impl MemoryStore {
 }
 
 impl Sessions {
-    fn live(&self, id: SessionId, now: u64) -> Option<&Entry> {
-        self.by_id.get(&id).filter(|entry| entry.expires > now)
+    /// What this id opens, and where the session is by now; nothing if it has ended there.
+    fn live(&self, id: SessionId, now: u64) -> Option<(&Entry, SessionId)> {
+        let there = |id| self.by_id.get(&id).filter(|entry| entry.expires > now);
+        let opened = there(id)?;
+        let (mut entry, mut home) = (opened, id);
+        while let Some(next) = entry.moved_to {
+            (entry, home) = (there(next)?, next);
+        }
+        Some((opened, home))
     }
 
     /// Applies the changes to a session that is there, or that has moved from there.
     fn change(&mut self, id: SessionId, save: Save<'_>) -> Option<Saved> {
-        let moved_to = self.live(id, save.now)?.moved_to;
-        let home = moved_to.unwrap_or(id);
-        let entry = self.by_id.get_mut(&home).filter(|entry| entry.expires > save.now)?;
+        let (_, home) = self.live(id, save.now)?;
+        let entry = self.by_id.get_mut(&home)?;
         entry.values.apply(save.changes);
-        if moved_to.is_some() {
+        if home != id {
             return Some(Saved::Moved);
         }
         if entry.expires != save.expires {
@@ -96,7 +102,7 @@ impl Sessions {
         let mut values = save.values.clone();
         if let Some(token) = old {
             let old_id = token.id()?;
-            let old = self.live(old_id, save.now)?;
+            let (old, _) = self.live(old_id, save.now)?;
             // From the values of this moment, which other requests may have changed since this one loaded them.
             values = old.values.clone();
             if old.moved_to.is_none() {
@@ -133,8 +139,8 @@ impl Store for MemoryStore {
             return Ok(None);
         };
         let sessions = self.lock();
-        let entry = sessions.live(id, now);
-        Ok(entry.map(|entry| Record::new(entry.values.clone(), entry.created, entry.expires)))
+        let live = sessions.live(id, now);
+        Ok(live.map(|(entry, _)| Record::new(entry.values.clone(), entry.created, entry.expires)))
     }
 
     async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {

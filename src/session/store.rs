@@ -38,11 +38,13 @@ pub trait Store: Send + Sync + 'static {
     ///   [`GRACE_SECONDS`] only: requests that are under way with it find what they knew, what they change is applied
     ///   to the session in its new place ([`Saved::Moved`]; its time is left alone), and they never learn the new token
     ///   nor anything written from the rotation on. Whoever planted the old token is left with what he had. Rotating
-    ///   from the old token makes a session of its own.
+    ///   from the old token makes a session of its own. Once the session is destroyed in its new place, the old token
+    ///   opens nothing either.
     ///
     /// # Errors
     ///
-    /// The changes could not be written, and nothing of them was.
+    /// The changes could not be written, and nothing of them was; or, where another process keeps them, it did not say
+    /// in time whether they were.
     fn save(&self, save: Save<'_>) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
     /// Deletes the session that the token opens; it is no error if there is none.
@@ -52,7 +54,8 @@ pub trait Store: Send + Sync + 'static {
     /// The store cannot be asked.
     fn destroy(&self, token: Token<'_>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes the sessions that have ended, and tells how many. Called now and then by the layer.
+    /// Deletes the sessions that have ended, and tells how many. Called once a minute by the layer, unless the store
+    /// [expires](Capabilities::expires) them itself.
     ///
     /// # Errors
     ///
@@ -89,17 +92,24 @@ pub struct Capabilities {
     /// request: of two at once the later answer wins, and a destroyed session lives on in copies of its cookie until it
     /// expires.
     pub shared: bool,
+    /// It deletes what has ended by itself, by a clock of its own: [`Store::collect`] is not called.
+    pub expires: bool,
 }
 
 impl Capabilities {
     /// Of a store on the server.
     pub fn shared() -> Self {
-        Self { shared: true }
+        Self { shared: true, expires: false }
+    }
+
+    /// Of a store on the server which deletes by itself what has ended.
+    pub fn expiring() -> Self {
+        Self { shared: true, expires: true }
     }
 
     /// Of a store in the client's hands.
     pub fn carried() -> Self {
-        Self { shared: false }
+        Self { shared: false, expires: true }
     }
 }
 
