@@ -46,7 +46,9 @@ pub use values::{Change, Changes, Values};
 ///
 /// # Errors
 ///
-/// As an argument: 503 if the store cannot be asked. An `Option<Session>` is `None` then.
+/// As an argument: 503 if the store cannot be asked. An `Option<Session>` is `None` then. Where the layer is told
+/// [`anonymous_when_down`](crate::layers::Sessions::anonymous_when_down), it is an empty session instead, which
+/// [`is_unavailable`](Session::is_unavailable), and changing that is the 503.
 ///
 /// ```
 /// use purlin::layers::Sessions;
@@ -86,6 +88,8 @@ pub(crate) struct State {
     pub(crate) expires: u64,
     pub(crate) stale: bool,
     pub(crate) rotate: bool,
+    /// Why nobody knows what the session holds.
+    pub(crate) unavailable: Option<Arc<str>>,
     /// The token of the session that is to be deleted.
     pub(crate) destroyed: Option<String>,
     pub(crate) keep_on_error: bool,
@@ -261,6 +265,7 @@ impl Session {
         state.expires = 0;
         state.rotate = false;
         state.stale = false;
+        state.unavailable = None;
     }
 
     /// The id under which a store on the server holds the session. `None` for a session that has not been stored yet
@@ -269,12 +274,20 @@ impl Session {
     /// Whoever knows it *is* the visitor: it belongs in no log and on no page. `Debug` shortens it.
     pub fn id(&self) -> Option<SessionId> {
         let state = self.lock();
-        state.shared.then(|| SessionId::parse(state.token.as_deref()?)).flatten()
+        let known = state.shared && state.unavailable.is_none();
+        known.then(|| SessionId::parse(state.token.as_deref()?)).flatten()
     }
 
     /// Whether no stored session was found: what is inserted begins one.
     pub fn is_new(&self) -> bool {
         self.lock().token.is_none()
+    }
+
+    /// Whether the store could not be asked, and the visitor is shown the site as to a stranger: see
+    /// [`anonymous_when_down`](crate::layers::Sessions::anonymous_when_down). A page may say so, instead of offering to
+    /// sign in, which would be answered with 503.
+    pub fn is_unavailable(&self) -> bool {
+        self.lock().unavailable.is_some()
     }
 
     /// Writes what was changed even if the answer fails: a count of failed attempts, say.
@@ -291,6 +304,7 @@ impl Session {
             expires: 0,
             stale: false,
             rotate: false,
+            unavailable: None,
             destroyed: None,
             keep_on_error: false,
             shared,
@@ -305,6 +319,15 @@ impl Session {
         state.token = Some(token);
         (state.values, state.created, state.expires, state.stale) =
             (record.values, record.created, record.expires, record.stale);
+        drop(state);
+        self
+    }
+
+    /// With the token that the client sent, which may or may not open a session.
+    fn unknown(self, token: Option<&str>, cause: &Error) -> Self {
+        let mut state = self.lock();
+        state.token = token.map(str::to_owned);
+        state.unavailable = Some(format!("{cause:#}").into());
         drop(state);
         self
     }
@@ -430,12 +453,24 @@ impl LazySession {
     ///
     /// # Errors
     ///
-    /// 503 if the store cannot be asked.
+    /// 503 if the store cannot be asked, unless the layer is told
+    /// [`anonymous_when_down`](crate::layers::Sessions::anonymous_when_down).
     pub async fn load(&self) -> Result<Session> {
         if let Some(session) = self.loaded() {
             return Ok(session.clone());
         }
-        let read = self.read().await.map_err(|error| error.carried().context("loading the session"))?;
+        let read = match self.read().await {
+            Ok(session) => session,
+            Err(error) => {
+                let lenient = self.0.origin.anonymous_when_down && matches!(error, StoreError::Unavailable(_));
+                let error = error.carried().context("loading the session");
+                if !lenient {
+                    return Err(error);
+                }
+                tracing::error!("a visitor is shown the site as to a stranger: {error:#}");
+                self.fresh().unknown(self.sent(), &error)
+            }
+        };
         // Read twice at the same time, it is the first that both go on with.
         Ok(self.0.session.get_or_init(|| read).clone())
     }
@@ -467,8 +502,7 @@ impl LazySession {
 
     async fn read(&self) -> Result<Session, StoreError> {
         let Lazy { origin, https, .. } = &*self.0;
-        let now = origin.now();
-        let fresh = Session::fresh(now, origin.store.dyn_capabilities().shared);
+        let (now, fresh) = (origin.now(), self.fresh());
         let Some(token) = self.sent() else {
             return Ok(fresh);
         };
@@ -481,6 +515,11 @@ impl LazySession {
                 Ok(fresh)
             }
         }
+    }
+
+    fn fresh(&self) -> Session {
+        let origin = &self.0.origin;
+        Session::fresh(origin.now(), origin.store.dyn_capabilities().shared)
     }
 
     /// The session cookie's value.

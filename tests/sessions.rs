@@ -13,7 +13,7 @@ use purlin::{
     BoxService, Error, Middleware, Redirect, Request, Response, ResponseExt, Result, Router, Service, Stack,
     StatusCode, View, get, handler, text,
 };
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -661,6 +661,113 @@ async fn a_store_that_is_down_is_503_with_its_cause() {
     }
 }
 
+/// A store with a switch.
+struct Switched {
+    store: MemoryStore,
+    down: Arc<AtomicBool>,
+}
+
+impl Switched {
+    fn new() -> (Self, Arc<AtomicBool>) {
+        let down = Arc::<AtomicBool>::default();
+        (Self { store: MemoryStore::new(), down: down.clone() }, down)
+    }
+
+    fn ask(&self) -> Result<&MemoryStore, StoreError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("connection refused".into()));
+        }
+        Ok(&self.store)
+    }
+}
+
+impl Store for Switched {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+        self.ask()?.load(token, now).await
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
+        self.ask()?.save(save).await
+    }
+
+    async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
+        self.ask()?.destroy(token).await
+    }
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_visitors_may_be_shown_the_site_as_strangers() {
+    async fn look(session: Session) -> Result<String> {
+        let id = session.id().map(|_| "known").unwrap_or("unknown");
+        Ok(format!("{:?} {} {} {id}", session.get::<i64>("n")?, session.is_unavailable(), session.is_new()))
+    }
+    let (store, down) = Switched::new();
+    let layer = Sessions::new(store).anonymous_when_down(true);
+    let app = Stack::new().layer(layer).app(routes().route("/look", get(look)));
+    let mut browser = Browser::new(app);
+    browser.text("/count").await;
+    let cookie = browser.cookie.clone();
+    assert_eq!(browser.text("/look").await, "Some(1) false false known");
+
+    down.store(true, Ordering::Relaxed);
+    let response = browser.get("/look").await;
+    assert_eq!(header(&response, "cache-control"), Some("private, no-cache"), "no cache keeps it for this visitor");
+    assert_eq!(body(response).await, "None true false unknown");
+    assert_eq!(browser.another().text("/look").await, "None false true unknown", "strangers are asked for nothing");
+    let changed = "saving the session: its changes cannot be written, since it could not be read: loading the \
+                   session: the session store is unavailable: connection refused";
+    let refused = "saving the session: the session store is unavailable: connection refused";
+    for (path, expected) in
+        [("/count", changed), ("/sign-in", changed), ("/sign-out", refused), ("/sign-out-with-words", refused)]
+    {
+        let response = browser.get(path).await;
+        assert_eq!(response.status(), 503, "{path}");
+        assert_eq!(format!("{:#}", response.error().unwrap()), expected, "{path}");
+        assert_eq!(set_cookie(&response), None, "{path}");
+    }
+    assert_eq!(browser.get("/fail").await.status(), 404, "a failure of the page's own is told");
+    assert_eq!(browser.another().get("/count").await.status(), 503, "nor can a session begin");
+
+    down.store(false, Ordering::Relaxed);
+    assert_eq!(browser.cookie, cookie);
+    assert_eq!(browser.text("/look").await, "Some(1) false false known", "the session is as it was");
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_during_a_request_gives_nobody_a_second_session() {
+    let (store, down) = Switched::new();
+    let back = down.clone();
+    let returns = move |session: Session, uri: purlin::Uri| {
+        let back = back.clone();
+        async move {
+            back.store(false, Ordering::Relaxed);
+            match uri.path() {
+                "/out" => session.destroy(),
+                _ => session.insert("n", &7)?,
+            }
+            Ok::<_, Error>("")
+        }
+    };
+    let routes = routes().route("/back", get(returns.clone())).route("/out", get(returns));
+    let layer = Sessions::new(store).anonymous_when_down(true);
+    let mut browser = Browser::new(Stack::new().layer(layer).app(routes));
+    browser.text("/count").await;
+    let cookie = browser.cookie.clone();
+    down.store(true, Ordering::Relaxed);
+    assert_eq!(browser.get("/back").await.status(), 503);
+    assert_eq!(browser.cookie, cookie);
+    assert_eq!(browser.text("/peek").await, "Some(1)");
+    down.store(true, Ordering::Relaxed);
+    browser.text("/out").await;
+    assert_eq!(browser.cookie, None, "whoever signs out is signed out");
+    browser.cookie = cookie;
+    assert_eq!(browser.text("/peek").await, "None", "on the server");
+}
+
 #[tokio::test]
 async fn a_layer_above_the_handler_may_read_the_session_later() {
     struct Shows;
@@ -795,8 +902,10 @@ fn the_stack_prints_the_sessions_and_no_secret() {
     let app = Stack::new().layer(Sessions::new(in_cookies(SECRET, &[])).persistent(true)).app(routes());
     let table = app.check().unwrap().stack_table();
     assert!(table.contains("store=CookieStore  cookie=session  idle=14d  lifetime=90d  persistent=true\n"), "{table}");
-    let layer = Sessions::new(in_cookies(SECRET, &[])).https(true);
+    let layer = Sessions::new(in_cookies(SECRET, &[])).https(true).anonymous_when_down(true);
     assert!(!format!("{layer:?}").contains(SECRET));
+    let table = Stack::new().layer(layer).app(routes()).check().unwrap().stack_table();
+    assert!(table.contains("  https=true  anonymous_when_down=true\n"), "{table}");
 }
 
 #[test]

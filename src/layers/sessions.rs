@@ -21,6 +21,9 @@ use std::time::{Duration, SystemTime};
 ///   http, where browsers would refuse that, `session`. By https only the first is read.
 /// - The session is written before the answer's first byte leaves. If it cannot be, the answer is the error: 503 for a
 ///   store that cannot be reached.
+/// - A store that cannot be reached when a session is read is a 503 for whoever sent a session cookie and asks for a
+///   page that looks at the session. [`anonymous_when_down`](Sessions::anonymous_when_down) shows them the page as to a
+///   stranger.
 /// - After a failure nothing is written, unless [`Session::keep_on_error`] was called. A failure is an answer that
 ///   carries an error ([`response.error()`](crate::ResponseExt::error): an `Err` of a handler or layer below, whatever
 ///   its status, or a panic), or has a status of 500 or above. A handler which *returns* a 4xx page of its own has not
@@ -63,6 +66,7 @@ impl Sessions {
             path: "/".into(),
             same_site: SameSite::Lax,
             persistent: false,
+            anonymous_when_down: false,
             idle: 14 * DAY,
             lifetime: 90 * DAY,
         };
@@ -132,6 +136,17 @@ impl Sessions {
         self.with(|origin| origin.persistent = persistent)
     }
 
+    /// While the store cannot be reached, shows visitors the site as to a stranger; off by default, when they are
+    /// answered 503.
+    ///
+    /// Only what is read is let through: whatever changes such a session, signing in and out included, is answered 503,
+    /// and nobody's session is lost or replaced by it. Each such request logs the cause. To be switched on where a page
+    /// without its visitor's name is better than none, and not where a stranger is shown something that must not be
+    /// shown to those who are signed in.
+    pub fn anonymous_when_down(self, anonymous: bool) -> Self {
+        self.with(|origin| origin.anonymous_when_down = anonymous)
+    }
+
     /// Another clock than the system's, for tests.
     pub fn clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.with(|origin| origin.clock = Arc::new(clock))
@@ -183,6 +198,9 @@ impl Middleware for Sessions {
         }
         if self.origin.persistent {
             about.option("persistent", true);
+        }
+        if self.origin.anonymous_when_down {
+            about.option("anonymous_when_down", true);
         }
         if self.origin.path != "/" {
             about.option("path", &self.origin.path);
@@ -240,6 +258,7 @@ impl fmt::Debug for Sessions {
             .field("path", &self.origin.path)
             .field("same_site", &self.origin.same_site)
             .field("persistent", &self.origin.persistent)
+            .field("anonymous_when_down", &self.origin.anonymous_when_down)
             .field("idle", &self.origin.idle)
             .field("lifetime", &self.origin.lifetime)
             .field("https", &self.https)

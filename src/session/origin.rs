@@ -2,9 +2,9 @@
 
 use super::store::DynStore;
 use super::{Save, Saved, Session, State, Token};
-use crate::Result;
 use crate::cookie::{Cookie, SameSite};
-use http::HeaderValue;
+use crate::{Error, Result};
+use http::{HeaderValue, StatusCode};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,7 @@ pub(crate) struct Origin {
     pub(crate) path: Cow<'static, str>,
     pub(crate) same_site: SameSite,
     pub(crate) persistent: bool,
+    pub(crate) anonymous_when_down: bool,
     pub(crate) idle: Duration,
     pub(crate) lifetime: Duration,
 }
@@ -77,6 +78,15 @@ impl Origin {
         let (name, now) = (self.name(https), self.now());
         if let Some(old) = &state.destroyed {
             self.store.dyn_destroy(Token::new(name, old)).await.map_err(|error| error.carried())?;
+        }
+        if let Some(cause) = &state.unavailable {
+            // They belong to a session that nobody has seen: to write them would be to overwrite it, or to begin
+            // another in its place.
+            if !state.changes.is_empty() || state.rotate {
+                let message = format!("its changes cannot be written, since it could not be read: {cause}");
+                return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message));
+            }
+            return Ok(None);
         }
         let renewed = self.renewed(now, state.created, state.expires);
         let State { changes, values, .. } = &state;
