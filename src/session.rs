@@ -17,6 +17,8 @@ pub mod contract;
 mod cookie;
 mod memory;
 mod origin;
+#[cfg(feature = "redis")]
+mod redis;
 mod store;
 mod values;
 
@@ -24,6 +26,8 @@ mod values;
 pub use cookie::CookieStore;
 pub use memory::MemoryStore;
 pub(crate) use origin::Origin;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use store::{Capabilities, GRACE_SECONDS, Record, Save, Saved, Store, StoreError, Token};
 pub use values::{Change, Changes, Values};
 
@@ -34,9 +38,14 @@ pub use values::{Change, Changes, Values};
 /// changed is written when the answer leaves the layer, all at once, and only if something was changed. Clones are the
 /// same session; no lock is held between two calls, so a session may be kept across an `.await`.
 ///
-/// What is written are the changes, not the session: in a store on the server, requests at the same time which change
-/// different keys keep all they did, [`increment`](Session::increment) loses no count, and of two writes to the same
-/// key the later answer's stays. A session in a cookie cannot do that: see [`CookieStore`].
+/// What is written are the changes, not the session. In a store on the server, requests at the same time
+///
+/// - which change different keys keep all they did,
+/// - which [`increment`](Session::increment) the same one lose no count,
+/// - which write to the same key are resolved by this rule: what the later answer wrote stays. A removal is a write; a
+///   value that is inserted where it was already is none.
+///
+/// A session in a cookie cannot do that: see [`CookieStore`].
 ///
 /// **After a failure** (an answer that carries an error, or one of 500 and above) nothing is written, and the stored
 /// session stays as it was, unless [`keep_on_error`](Session::keep_on_error) was called. A request that is dropped,

@@ -13,6 +13,7 @@ mod request_ids;
 mod router;
 mod security_headers;
 mod server;
+mod servers;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;
 mod stack;

@@ -209,22 +209,38 @@ fn take(asked: &Mutex<Vec<&'static str>>) -> Vec<&'static str> {
     std::mem::take(&mut asked.lock().unwrap())
 }
 
-/// Runs the same test on a store in the client's hands and on one on the server.
-macro_rules! on_every_store {
-    ($($(#[$doc:meta])* async fn $name:ident($store:ident) $body:block)*) => {
+/// Runs the same tests on the kinds of stores; those that this machine has no server for are left out.
+macro_rules! on {
+    ([$($kind:ident)*] $tests:tt) => { $(on! { $kind $tests })* on! { tests $tests } };
+    (tests { $(async fn $name:ident($store:ident) $body:block)* }) => { $(async fn $name($store: impl Store) $body)* };
+    (in_a_cookie { $(async fn $name:ident($store:ident) $body:block)* }) => {
         mod in_a_cookie {
             use super::*;
             $(#[tokio::test] async fn $name() { super::$name(in_cookies(SECRET, &[])).await; })*
         }
+    };
+    (in_memory { $(async fn $name:ident($store:ident) $body:block)* }) => {
         mod in_memory {
             use super::*;
             $(#[tokio::test] async fn $name() { super::$name(MemoryStore::new()).await; })*
         }
-        $($(#[$doc])* async fn $name($store: impl Store) $body)*
+    };
+    (in_redis { $(async fn $name:ident($store:ident) $body:block)* }) => {
+        #[cfg(all(feature = "redis", unix))]
+        mod in_redis {
+            $(#[tokio::test] async fn $name() {
+                if let Some(redis) = crate::servers::redis::store() {
+                    super::$name(redis.store).await;
+                }
+            })*
+        }
     };
 }
 
-on_every_store! {
+/// Where the sessions are on the server.
+mod shared;
+
+on! { [in_a_cookie in_memory in_redis] {
     async fn a_counter_counts(store) {
         let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
         for expected in ["1", "2", "3"] {
@@ -496,60 +512,7 @@ on_every_store! {
         late.flash("info", "lost, and logged");
         assert!(late.is_empty());
     }
-}
-
-#[tokio::test]
-async fn requests_at_once_lose_no_change() {
-    async fn set(session: Session, uri: purlin::Uri) -> Result<&'static str> {
-        session.insert(uri.path(), &true)?;
-        session.increment("n", 1)?;
-        tokio::task::yield_now().await;
-        Ok("")
-    }
-    async fn keys(session: Session) -> Result<String> {
-        Ok(format!("{} {}", session.keys().len(), session.get::<i64>("n")?.unwrap_or(0)))
-    }
-    let routes = Router::new().route("/set/{n}", get(set)).route("/keys", get(keys)).route("/count", get(count));
-    let mut browser = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(routes));
-    browser.text("/count").await;
-    let tasks: Vec<_> = (0..200)
-        .map(|n| {
-            let (app, req) = (browser.app.clone(), browser.request(&format!("/set/{n}")));
-            tokio::spawn(async move { app.call(req).await.status() })
-        })
-        .collect();
-    for task in tasks {
-        assert_eq!(task.await.unwrap(), 200);
-    }
-    assert_eq!(browser.text("/keys").await, "201 201");
-}
-
-#[tokio::test]
-async fn a_planted_id_is_worth_nothing_after_sign_in() {
-    let mut victim = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).app(routes()));
-    victim.text("/count").await;
-    let planted = victim.cookie.clone();
-    victim.text("/sign-in").await;
-    let mut attacker = victim.another();
-    attacker.cookie.clone_from(&planted);
-    assert_eq!(attacker.text("/peek").await, "Some(1)", "what he had");
-    victim.text("/count").await;
-    assert_eq!(attacker.text("/peek").await, "Some(1)", "and nothing from then on");
-    assert_eq!(attacker.cookie, planted, "nor the new id");
-}
-
-#[tokio::test]
-async fn a_request_under_way_does_not_take_the_new_cookie_back() {
-    let layer = Sessions::new(MemoryStore::new()).persistent(true);
-    let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
-    browser.text("/count").await;
-    let mut under_way = browser.another();
-    under_way.cookie.clone_from(&browser.cookie);
-    browser.text("/sign-in").await;
-    let response = under_way.get("/count").await;
-    assert_eq!(set_cookie(&response), None, "the old one, set again, would sign the visitor out");
-    assert_eq!(browser.text("/peek").await, "Some(2)", "and what it did is not lost");
-}
+} }
 
 #[tokio::test]
 async fn only_a_session_on_the_server_has_an_id() {

@@ -1,0 +1,235 @@
+//! `Link`: the one connection to Redis, made when it is needed, and again when it is lost.
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A connection which all requests share: what they ask at the same time goes over the wire together.
+///
+/// Not redis' own `ConnectionManager`: that one keeps a connection whose other end has vanished without a word (every
+/// command then runs out of its time, until the kernel gives up after a quarter of an hour), and lets each request
+/// wait while it tries to connect again and again, where most could be told at once that Redis is down.
+///
+/// No task of its own: whoever asks connects, if need be. So nothing is left over when the site has ended.
+pub(super) struct Link {
+    client: Client,
+    timeout: Duration,
+    /// Where Redis is, without the password.
+    place: Arc<str>,
+    state: Mutex<State>,
+    /// Held while the first connects, so that the others who come meanwhile do not.
+    first: tokio::sync::Mutex<()>,
+}
+
+enum State {
+    /// Nobody has asked yet, or what there was broke a moment ago.
+    None,
+    There(Wire),
+    Failed {
+        error: LinkError,
+        /// Until then nobody tries.
+        until: Instant,
+    },
+}
+
+/// The connection, and which one it is.
+#[derive(Clone)]
+pub(super) struct Wire {
+    pub(super) connection: MultiplexedConnection,
+    made: Instant,
+}
+
+/// After a failed attempt to connect, so much time passes before the next.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// So many commands may be under way; others wait for their turn.
+const UNDER_WAY: usize = 1024;
+
+impl Link {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// What is said by the URL cannot be connected to.
+    pub(super) fn new(url: &str) -> RedisResult<Self> {
+        let info = url.into_connection_info()?;
+        let place = match info.redis_settings().db() {
+            0 => info.addr().to_string(),
+            database => format!("{}/{database}", info.addr()),
+        };
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(TcpKeepalive::new());
+        let client = Client::open(info.set_tcp_settings(tcp))?;
+        Ok(Self::of(client, Duration::from_secs(1), place.into()))
+    }
+
+    fn of(client: Client, timeout: Duration, place: Arc<str>) -> Self {
+        Self { client, timeout, place, state: Mutex::new(State::None), first: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Another one to the same place.
+    pub(super) fn another(&self) -> Self {
+        Self::of(self.client.clone(), self.timeout, self.place.clone())
+    }
+
+    pub(super) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The connection; it may break as soon as it is used.
+    ///
+    /// # Errors
+    ///
+    /// There is none to be had, or there was none a moment ago.
+    pub(super) async fn wire(&self) -> Result<Wire, LinkError> {
+        let first = match &mut *self.state() {
+            State::There(wire) => return Ok(wire.clone()),
+            State::Failed { error, until } if Instant::now() < *until => return Err(error.clone()),
+            // Redis is down: one request tries, and the others need not wait for what comes of it.
+            State::Failed { until, .. } => {
+                *until = Instant::now() + self.timeout + PAUSE;
+                false
+            }
+            // It is probably there: all wait for the first to connect.
+            State::None => true,
+        };
+        let mut turn = None;
+        if first {
+            turn = Some(self.first.lock().await);
+            match &*self.state() {
+                State::There(wire) => return Ok(wire.clone()),
+                State::Failed { error, .. } => return Err(error.clone()),
+                State::None => {}
+            }
+        }
+        let connected = self.connect().await;
+        *self.state() = match &connected {
+            Ok(wire) => State::There(wire.clone()),
+            Err(error) => State::Failed { error: error.clone(), until: Instant::now() + PAUSE },
+        };
+        drop(turn);
+        connected
+    }
+
+    async fn connect(&self) -> Result<Wire, LinkError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            // Timed by `answer`, together with the time in the queue.
+            .set_response_timeout(None)
+            .set_concurrency_limit(UNDER_WAY)
+            .set_pipeline_buffer_size(UNDER_WAY);
+        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => Ok(Wire { connection, made: Instant::now() }),
+            Err(cause) => Err(self.error(What::Connecting, cause)),
+        }
+    }
+
+    /// Waits for the answer to what was asked over this wire, and leaves the wire if it turns out to be broken.
+    ///
+    /// # Errors
+    ///
+    /// No answer in time, or one that says no.
+    pub(super) async fn answer<T>(
+        &self,
+        wire: Wire,
+        asked: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, LinkError> {
+        let answer = tokio::time::timeout(self.timeout, asked).await;
+        let error = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(cause)) => self.error(What::Asking, cause),
+            Err(_) => {
+                self.error(What::Waiting(self.timeout), std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+            }
+        };
+        if error.breaks() {
+            self.leave(&wire);
+        }
+        Err(error)
+    }
+
+    /// The next one who asks connects anew; those who wait for an answer by this wire may still get it.
+    fn leave(&self, wire: &Wire) {
+        let mut state = self.state();
+        if matches!(&*state, State::There(current) if current.made == wire.made) {
+            *state = State::None;
+        }
+    }
+
+    fn error(&self, what: What, cause: RedisError) -> LinkError {
+        LinkError { place: self.place.clone(), what, cause }
+    }
+
+    /// Only this file's code runs under the lock.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Link {
+    /// Without the URL, which may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("place", &self.place).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Redis could not be asked, or said no.
+#[derive(Clone, Debug)]
+pub(super) struct LinkError {
+    place: Arc<str>,
+    what: What,
+    cause: RedisError,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Connecting,
+    Asking,
+    Waiting(Duration),
+}
+
+impl LinkError {
+    /// Whether it is Redis' state and not what it was asked: it may be able to answer later, or to somebody else.
+    pub(super) fn is_unavailable(&self) -> bool {
+        match self.cause.kind() {
+            ErrorKind::Server(ServerErrorKind::ResponseError) => matches!(self.what, What::Connecting),
+            ErrorKind::UnexpectedReturnType | ErrorKind::Client => false,
+            // All other codes (LOADING, READONLY, OOM, MISCONF, NOAUTH, NOPERM, BUSY …) are such, but for this one.
+            ErrorKind::Extension => self.cause.code() != Some("WRONGTYPE"),
+            _ => true,
+        }
+    }
+
+    /// Whether another connection may do better: this one is broken, or it leads to what is no longer the master.
+    fn breaks(&self) -> bool {
+        use ServerErrorKind::{MasterDown, ReadOnly};
+        let code = matches!(self.cause.kind(), ErrorKind::Server(ReadOnly | MasterDown));
+        code || self.cause.is_io_error() || self.cause.is_unrecoverable_error()
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, what, .. } = self;
+        match what {
+            What::Connecting => write!(f, "no connection to Redis at {place}"),
+            What::Asking => write!(f, "Redis at {place} failed"),
+            What::Waiting(limit) => write!(f, "Redis at {place} did not answer within {limit:?}"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.what {
+            What::Waiting(_) => None,
+            _ => Some(&self.cause),
+        }
+    }
+}
