@@ -9,6 +9,8 @@ mod deadline;
 mod error_pages;
 mod handlers;
 mod log;
+#[cfg(all(feature = "redis", unix))]
+mod redis;
 mod request_ids;
 mod router;
 mod security_headers;

@@ -1,7 +1,7 @@
 //! Sessions: lazy, written as changes, in every store.
 
 use purlin::config::{Secret, SecretKeys};
-use purlin::layers::{Sessions, Templates};
+use purlin::layers::{AccessLog, ErrorPages, Sessions, Templates};
 use purlin::request::Https;
 use purlin::session::{
     Capabilities, CookieStore, LazySession, MemoryStore, Record, Save, Saved, Session, SessionError, Store, StoreError,
@@ -858,6 +858,64 @@ async fn ended_sessions_are_collected_while_the_site_lives() {
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(store.len(), 0);
     assert!(life.end(Duration::from_secs(1)).await.is_empty(), "it ends with the site");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_ends_sessions_itself_is_not_asked_to() {
+    struct Expiring(Arc<AtomicU64>);
+    impl Store for Expiring {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::expiring()
+        }
+
+        async fn load(&self, _: Token<'_>, _: u64) -> Result<Option<Record>, StoreError> {
+            Ok(None)
+        }
+
+        async fn save(&self, _: Save<'_>) -> Result<Saved, StoreError> {
+            Ok(Saved::Gone)
+        }
+
+        async fn destroy(&self, _: Token<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn collect(&self, _: u64) -> Result<u64, StoreError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        }
+    }
+    let collected = Arc::<AtomicU64>::default();
+    let life = Life::start(&Stack::new().layer(Sessions::new(Expiring(collected.clone()))).app(routes())).unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(life.end(Duration::from_secs(1)).await.is_empty());
+    assert_eq!(collected.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn why_the_store_is_down_is_in_the_log_and_not_on_the_page() {
+    let log = |layer: Sessions, path: &'static str| async move {
+        let lines = crate::access_log::Lines::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let stack = Stack::new().layer(AccessLog::new()).layer(ErrorPages::new()).layer(layer);
+        let mut browser = Browser::new(stack.app(routes()));
+        browser.cookie = Some("session=x".into());
+        let response = browser.get(path).await;
+        let page = format!("{} {}", response.status(), body(response).await);
+        assert!(!page.contains("refused") && !page.contains("reset"), "{page}");
+        (page, lines.text())
+    };
+    let (page, lines) = log(Sessions::new(Down("load")), "/peek").await;
+    assert!(page.starts_with("503"), "{page}");
+    let cause = "loading the session: the session store is unavailable: connection refused";
+    assert!(lines.contains("status=503") && lines.contains(cause), "{lines}");
+    let (page, lines) = log(Sessions::new(Down("save")), "/count").await;
+    assert!(page.starts_with("503"), "{page}");
+    assert!(lines.contains("saving the session: the session store is unavailable: connection reset"), "{lines}");
+    let (page, lines) = log(Sessions::new(Down("load")).anonymous_when_down(true), "/peek").await;
+    assert_eq!(page, "200 OK None");
+    assert!(lines.contains("ERROR") && lines.contains(cause), "{lines}");
 }
 
 #[test]

@@ -38,12 +38,13 @@ use std::time::Duration;
 /// # What it needs
 ///
 /// Redis 4 or Valkey, one server: its replicas are not read from, and a Redis Cluster is refused by its own redirections.
-/// The user may be limited to the prefix's keys and `EVALSHA`, `SCRIPT|LOAD`, `HGETALL`, `HMGET`, `HGET`, `HKEYS`,
+/// The user may be limited to the prefix's keys and `PING`, `EVALSHA`, `SCRIPT|LOAD`, `HGETALL`, `HMGET`, `HGET`, `HKEYS`,
 /// `HSET`, `HDEL`, `HINCRBY`, `EXPIRE` and `DEL`.
 ///
-/// What an acknowledged change survives is Redis' own affair. With `appendonly yes` it survives Redis' end, and with
-/// `appendfsync always` the machine's too; by default, without either, a restart may go back to the last snapshot, minutes
-/// before. With `maxmemory`, let the policy be `noeviction`, or visitors are signed out for want of memory.
+/// What an acknowledged change survives is Redis' own affair. With `appendonly yes` and `appendfsync always` it survives
+/// the end of Redis and of its machine. With `appendfsync everysec`, the default of the former, `kill -9` and a power cut
+/// may cost the last two seconds; without an append-only file, a restart goes back to the last snapshot. With `maxmemory`,
+/// let the policy be `noeviction`, or visitors are signed out for want of memory.
 ///
 /// # Errors
 ///
@@ -190,6 +191,8 @@ impl RedisStore {
 
     /// Makes a session and deletes it.
     async fn check(&self) -> Result<(), StoreError> {
+        // Without the password it is told of by this, and by longer commands in riddles.
+        let _: Value = self.ask(&redis::cmd("PING")).await?;
         let (changes, values) = Default::default();
         let save = Save {
             cookie: "check",

@@ -19,14 +19,12 @@ pub(crate) fn store() -> Option<Shared> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let prefix = format!("purlin:test:{}:{count}:", std::process::id());
-    Some(Shared { store: RedisStore::new(&url).prefix(prefix.clone()), url, prefix, _server: server })
+    Some(Shared { store: RedisStore::new(&url).prefix(prefix), _server: server })
 }
 
 /// A store, and the server that must stay for as long.
 pub(crate) struct Shared {
     pub(crate) store: RedisStore,
-    pub(crate) url: String,
-    pub(crate) prefix: String,
     _server: Option<Arc<Redis>>,
 }
 

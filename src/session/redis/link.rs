@@ -198,7 +198,9 @@ impl LinkError {
     /// Whether it is Redis' state and not what it was asked: it may be able to answer later, or to somebody else.
     pub(super) fn is_unavailable(&self) -> bool {
         match self.cause.kind() {
-            ErrorKind::Server(ServerErrorKind::ResponseError) => matches!(self.what, What::Connecting),
+            ErrorKind::Server(ServerErrorKind::ResponseError) => {
+                matches!(self.what, What::Connecting) || self.is_protocol_error()
+            }
             ErrorKind::UnexpectedReturnType | ErrorKind::Client => false,
             // All other codes (LOADING, READONLY, OOM, MISCONF, NOAUTH, NOPERM, BUSY …) are such, but for this one.
             ErrorKind::Extension => self.cause.code() != Some("WRONGTYPE"),
@@ -210,7 +212,12 @@ impl LinkError {
     fn breaks(&self) -> bool {
         use ServerErrorKind::{MasterDown, ReadOnly};
         let code = matches!(self.cause.kind(), ErrorKind::Server(ReadOnly | MasterDown));
-        code || self.cause.is_io_error() || self.cause.is_unrecoverable_error()
+        code || self.cause.is_io_error() || self.cause.is_unrecoverable_error() || self.is_protocol_error()
+    }
+
+    /// After such words Redis closes the connection. They are what a long command gets before a password.
+    fn is_protocol_error(&self) -> bool {
+        self.cause.detail().is_some_and(|detail| detail.starts_with("Protocol error"))
     }
 }
 
@@ -229,7 +236,8 @@ impl std::error::Error for LinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.what {
             What::Waiting(_) => None,
-            _ => Some(&self.cause),
+            // Which prints the same as what it comes from, where it comes from something.
+            _ => self.cause.source().or(Some(&self.cause)),
         }
     }
 }
