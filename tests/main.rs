@@ -13,6 +13,8 @@ mod log;
 mod redis;
 mod request_ids;
 mod router;
+#[cfg(all(feature = "redis", unix))]
+mod scaling;
 mod security_headers;
 mod server;
 mod servers;

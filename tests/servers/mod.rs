@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(all(feature = "redis", unix))]
+pub(crate) mod nginx;
+#[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
 
 /// Says once what was not tested, and how to test it; past the test runner, which hides what passing tests print.
