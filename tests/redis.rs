@@ -238,6 +238,53 @@ async fn a_redis_that_hangs_is_not_waited_for_and_is_left() {
     client.get("/count").await;
 }
 
+/// By TLS, with a certificate of our own.
+#[cfg(feature = "redis-tls")]
+#[tokio::test]
+async fn a_redis_is_reached_by_tls_if_its_certificate_is_trusted() {
+    use crate::servers::{Folder, left_out, program};
+    let Some(openssl) = program("openssl") else {
+        return left_out("the test of Redis by TLS", "install openssl");
+    };
+    let folder = Folder::new();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let make = |words: &str| {
+        let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1";
+        let mut command = std::process::Command::new(&openssl);
+        let made = command.current_dir(folder.path()).args(new.split(' ')).args(words.split(' ')).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    make("-subj /CN=authority -keyout ca.key -out ca.pem");
+    make(
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -CA ca.pem \
+         -CAkey ca.key -keyout key.pem -out cert.pem",
+    );
+    // Redis cannot be told to find a port: whoever takes this one meanwhile fails the test.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (key, certificate) = (file("key.pem"), file("cert.pem"));
+    let tls =
+        ["--tls-port", &port, "--tls-key-file", &key, "--tls-cert-file", &certificate, "--tls-auth-clients", "no"];
+    let Some(redis) = Redis::new(&[&tls[..], &["--bind", "127.0.0.1", "--requirepass", "s3cret"]].concat()) else {
+        return;
+    };
+    let url = format!("rediss://:s3cret@localhost:{port}");
+    let pem = std::fs::read(file("ca.pem")).unwrap();
+    let client = Client::new(site(Sessions::new(RedisStore::new(&url).root_certificate(&pem))));
+    client.get("/count").await.assert_contains("1");
+    client.get("/count").await.assert_contains("2");
+
+    let error = refusal(RedisStore::new(&url));
+    assert!(error.contains(&format!("no connection to Redis at localhost:{port}: ")), "{error}");
+    assert!(error.contains("certificate"), "{error}");
+    let other_name = RedisStore::new(&url.replace("localhost", "127.0.0.1")).root_certificate(&pem);
+    assert!(refusal(other_name).contains("certificate"));
+    for (url, pem) in [("redis://localhost", &pem[..]), (url.as_str(), b"-----BEGIN CERTIFICATE-----\nAA\n")] {
+        let error = refusal(RedisStore::new(url).root_certificate(pem));
+        assert!(error.contains("expected root certificates in PEM, for a URL of rediss://"), "{error}");
+    }
+    drop(redis);
+}
+
 /// What became of the requests of one visitor.
 #[derive(Default)]
 struct Told {

@@ -98,9 +98,7 @@ impl Visitor {
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        if let Some(set) =
-            head.lines().find_map(|line| line.to_ascii_lowercase().starts_with("set-cookie: ").then_some(line))
-        {
+        if let Some(set) = head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: ")) {
             self.cookie = set["set-cookie: ".len()..].split(';').next().unwrap().to_owned();
         }
         (status, body.to_owned())

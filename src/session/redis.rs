@@ -60,7 +60,7 @@ use std::time::Duration;
 /// ```
 pub struct RedisStore {
     // What is wrong with the URL is told when the site starts, as with every other option.
-    link: Result<Link, UrlError>,
+    link: Result<Link, Misconfigured>,
     prefix: Cow<'static, str>,
     check_at_start: bool,
 }
@@ -70,7 +70,7 @@ impl RedisStore {
     /// it does not start.
     pub fn new(url: &str) -> Self {
         Self {
-            link: Link::new(url).map_err(|cause| UrlError::new(url, cause)),
+            link: Link::new(url).map_err(|cause| Misconfigured::url(url, cause)),
             prefix: PREFIX.into(),
             check_at_start: true,
         }
@@ -85,6 +85,14 @@ impl RedisStore {
     /// at most: to read its session, and to write it.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { link: self.link.map(|link| link.timeout(limit)), ..self }
+    }
+
+    /// Trusts the certificates which one of these signed, in PEM, instead of what the system trusts; for `rediss://`.
+    /// With what is no such thing, or another URL, the site does not start.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificate(self, pem: &[u8]) -> Self {
+        let trusting = |link: Link| link.trusting(pem).map_err(Misconfigured::certificate);
+        Self { link: self.link.and_then(trusting), ..self }
     }
 
     /// Whether the site refuses to start while Redis cannot be reached or written to; on by default. Off, it starts, and
@@ -325,37 +333,43 @@ impl From<LinkError> for StoreError {
     }
 }
 
-/// The URL cannot be read. Of the URL only the scheme is told: the rest may be a password.
+/// Redis cannot be connected to in the way that was said. Of the URL only the scheme is told: the rest may be a password.
 #[derive(Clone, Debug)]
-struct UrlError {
-    scheme: Option<String>,
+struct Misconfigured {
+    message: String,
     cause: redis::RedisError,
 }
 
-impl UrlError {
-    fn new(url: &str, cause: redis::RedisError) -> Self {
+impl Misconfigured {
+    fn url(url: &str, cause: redis::RedisError) -> Self {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
         let plain = scheme.filter(|scheme| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+'));
-        Self { scheme: plain.map(str::to_owned), cause }
-    }
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a URL such as redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock, found ")?;
-        match self.scheme.as_deref() {
+        let found = match plain {
             Some("rediss" | "valkeys") if cfg!(not(feature = "redis-tls")) => {
-                f.write_str("one of TLS, which needs Purlin's feature `redis-tls`")
+                "one of TLS, which needs Purlin's feature `redis-tls`".to_owned()
             }
-            Some(scheme) => write!(f, "one of {scheme}:// that cannot be read"),
-            None => f.write_str("no URL"),
-        }
+            Some(scheme) => format!("one of {scheme}:// that cannot be read"),
+            None => "no URL".to_owned(),
+        };
+        let expected = "a URL such as redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock";
+        Self { message: format!("expected {expected}, found {found}"), cause }
+    }
+
+    #[cfg(feature = "redis-tls")]
+    fn certificate(cause: redis::RedisError) -> Self {
+        Self { message: "expected root certificates in PEM, for a URL of rediss://".to_owned(), cause }
     }
 }
 
-impl std::error::Error for UrlError {
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Misconfigured {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+        Some(link::root(&self.cause))
     }
 }
 

@@ -71,7 +71,7 @@ impl Redis {
     pub(crate) fn start(&self) {
         let folder = self.folder.path();
         let mut process = Command::new(program("redis-server").expect("it was there"))
-            .args(["--port", "0", "--save", "", "--loglevel", "notice", "--unixsocket"])
+            .args(["--port", "0", "--save", "", "--unixsocket"])
             .arg(folder.join("redis.sock"))
             .arg("--dir")
             .arg(folder)

@@ -62,7 +62,25 @@ impl Link {
         };
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(TcpKeepalive::new());
         let client = Client::open(info.set_tcp_settings(tcp))?;
+        #[cfg(feature = "redis-tls")]
+        {
+            // Without one, rustls panics where the site's own packages bring two to choose from. An error says that the
+            // site has chosen already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         Ok(Self::of(client, Duration::from_secs(1), place.into()))
+    }
+
+    /// Trusts these certificates instead of the system's.
+    ///
+    /// # Errors
+    ///
+    /// They are no PEM, or the connection is not by TLS.
+    #[cfg(feature = "redis-tls")]
+    pub(super) fn trusting(self, pem: &[u8]) -> RedisResult<Self> {
+        let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
+        let client = Client::build_with_tls(self.client.get_connection_info().clone(), certificates)?;
+        Ok(Self { client, ..self })
     }
 
     fn of(client: Client, timeout: Duration, place: Arc<str>) -> Self {
@@ -236,8 +254,12 @@ impl std::error::Error for LinkError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.what {
             What::Waiting(_) => None,
-            // Which prints the same as what it comes from, where it comes from something.
-            _ => self.cause.source().or(Some(&self.cause)),
+            _ => Some(root(&self.cause)),
         }
     }
+}
+
+/// The error itself, or what it comes from if there is such a thing: the two print the same.
+pub(super) fn root(error: &RedisError) -> &(dyn std::error::Error + 'static) {
+    std::error::Error::source(error).unwrap_or(error)
 }
