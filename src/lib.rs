@@ -64,7 +64,11 @@ pub mod template;
 pub mod layers;
 
 #[doc = include_str!("../docs/guide.md")]
-pub mod guide {}
+pub mod guide {
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/scaling.md")]
+    pub mod scaling {}
+}
 
 #[cfg(feature = "tower")]
 pub mod interop;

@@ -58,6 +58,13 @@ impl Instance {
         Self { process, socket }
     }
 
+    /// As a new release would end it.
+    fn terminate(&mut self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -TERM $0", &id]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+
     /// As a crash would end it.
     fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -129,11 +136,10 @@ struct Load {
     stop: AtomicBool,
     by_one: AtomicUsize,
     by_two: AtomicUsize,
-    refused: AtomicUsize,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_one_of_two_instances_is_killed_under_load_nobody_loses_the_session() {
+async fn when_one_of_two_instances_is_killed_or_stopped_under_load_nobody_loses_the_session() {
     let Some(redis) = Redis::new(&[]) else { return };
     let folder = Folder::new();
     let (mut one, two) = (Instance::new("one", &folder, &redis), Instance::new("two", &folder, &redis));
@@ -161,7 +167,6 @@ async fn when_one_of_two_instances_is_killed_under_load_nobody_loses_the_session
                 _ => {
                     assert!(method == "POST" && status == 502, "{method}: {status} {body}");
                     refused += 1;
-                    load.refused.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
@@ -180,11 +185,12 @@ async fn when_one_of_two_instances_is_killed_under_load_nobody_loses_the_session
     one.kill();
     more(|load| &load.by_two).await;
     // Started again, it takes its share again.
-    let one = Instance::new("one", &folder, &redis);
+    let mut one = Instance::new("one", &folder, &redis);
     more(|load| &load.by_one).await;
+    one.terminate();
+    more(|load| &load.by_two).await;
     load.stop.store(true, Ordering::Relaxed);
     for visitor in visitors {
         visitor.await.unwrap();
     }
-    drop(one);
 }

@@ -11,7 +11,7 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Started, with `docs/scaling.md`'s lines; `None` where it is not installed. It may not listen yet.
+    /// Started, with the lines of `docs/scaling.md`; `None` where it is not installed. It may not listen yet.
     pub(crate) fn new(upstream: &[PathBuf]) -> Option<Self> {
         let Some(program) = program("nginx") else {
             left_out("the test of two instances behind nginx", "install nginx-light or another nginx");
@@ -50,34 +50,24 @@ impl Drop for Nginx {
     }
 }
 
+/// The guide's lines, with the sockets in place of its addresses.
 fn configuration(folder: &Path, upstream: &[PathBuf]) -> String {
+    let guide = include_str!("../../docs/scaling.md");
+    let lines = guide.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide has them");
     let folder = folder.display();
-    let servers: String = upstream
-        .iter()
-        .map(|socket| format!("        server unix:{} max_fails=1 fail_timeout=1s;\n", socket.display()))
-        .collect();
+    let mut site = lines.replace("listen 80;", &format!("listen unix:{folder}/front.sock;"));
+    for (number, socket) in upstream.iter().enumerate() {
+        let address = format!("10.0.0.1{}:8000", number + 1);
+        assert!(site.contains(&address), "the guide has an instance at {address}");
+        site = site.replace(&address, &format!("unix:{}", socket.display()));
+    }
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|what| format!("    {what}_temp_path {folder}/{what};\n"))
+        .map(|what| format!("{what}_temp_path {folder}/{what};\n"))
         .concat();
-    // One process, so that ending it leaves none behind; `user` counts for root only, whose workers could not reach
-    // root's sockets otherwise.
+    // One process, so that ending it leaves none behind. `user` counts for root only, whose sockets another user could not
+    // reach.
     format!(
         "daemon off;\nmaster_process off;\nuser root;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
-         events {{ worker_connections 512; }}\n\
-         http {{\n{temporary}    access_log off;\n    upstream site {{\n{servers}        keepalive 16;\n    }}\n    \
-         server {{\n        listen unix:{folder}/front.sock;\n        location / {{\n{LOCATION}        }}\n    }}\n}}\n"
+         events {{ worker_connections 512; }}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
     )
 }
-
-/// What stands in the guide.
-const LOCATION: &str = "\
-            proxy_pass http://site;
-            proxy_http_version 1.1;
-            proxy_set_header Connection \"\";
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_connect_timeout 2s;
-            proxy_next_upstream error timeout;
-            proxy_next_upstream_tries 2;
-";
