@@ -123,7 +123,7 @@ impl Origin {
             Ok(Saved::Emptied) => self.removal(https).map(Some),
             Ok(Saved::Gone) => {
                 // No removal: the browser may have been given a new session by then, which it would take away.
-                tracing::info!("a session ended while a request was under way: its changes are dropped");
+                tracing::warn!("a session ended while a request was under way: its changes are dropped");
                 Ok(None)
             }
             // Nothing is lost by it, and the page that was only looked at need not be.
