@@ -64,7 +64,7 @@ async fn nothing_in_redis_opens_a_session_and_redis_ends_it() {
     client.get("/count").await;
     let id = client.cookie("session").unwrap();
     let key = ask(&redis, &["KEYS", "*"]);
-    assert!(key.starts_with("purlin:session:") && key.len() == 15 + 43 && !key.contains(&id), "{key}");
+    assert!(key.starts_with("purlin:session:") && key.len() == 15 + 48 && !key.contains(&id), "{key}");
     let stored = ask(&redis, &["HGETALL", &key]);
     let fields: Vec<_> = stored.lines().collect();
     assert!(matches!(fields[..], ["created", _, ":n", "1", "expires", _]), "{stored}");

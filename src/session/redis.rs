@@ -5,10 +5,10 @@ mod link;
 use super::{Capabilities, Change, GRACE_SECONDS, Record, Save, Saved, SessionId, Store, StoreError, Token};
 use crate::site::Start;
 use crate::{Error, Result};
-use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use link::{Link, LinkError};
-use orion::hazardous::hash::sha2::sha256::Sha256;
-use redis::{Cmd, FromRedisValue, Script, Value};
+use orion::hazardous::hash::blake2::blake2b::Blake2b;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, Value};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
@@ -19,8 +19,8 @@ use std::time::Duration;
 /// - A request's changes are merged on the server by one script: requests at the same time, on whichever machine, lose
 ///   nothing.
 /// - Sessions that have ended are deleted by Redis (`EXPIRE`); nothing is collected. The key is
-///   `purlin:session:` and the SHA-256 of the session's id: whoever reads the database, a copy of it or its slow log can
-///   open no session with what is there.
+///   `purlin:session:` and a digest of the session's token (24 bytes of BLAKE2b, RFC 7693, in hex): whoever reads the
+///   database, a copy of it or its slow log can open no session with what is there.
 /// - All requests share one connection. Each answer is waited for a [second](RedisStore::timeout), and so is connecting;
 ///   at most 1024 commands are under way, others wait for their turn within that second. While Redis is down, one
 ///   request at a time tries to connect, at most ten times a second; the others are told at once. The site goes on by
@@ -38,7 +38,7 @@ use std::time::Duration;
 /// # What it needs
 ///
 /// Redis 4 or Valkey, one server: its replicas are not read from, and a Redis Cluster is refused by its own redirections.
-/// The user may be limited to the prefix's keys and `PING`, `EVALSHA`, `SCRIPT|LOAD`, `HGETALL`, `HMGET`, `HGET`, `HKEYS`,
+/// The user may be limited to the prefix's keys and `PING`, `EVALSHA`, `EVAL`, `HGETALL`, `HMGET`, `HGET`, `HKEYS`,
 /// `HSET`, `HDEL`, `HINCRBY`, `EXPIRE` and `DEL`.
 ///
 /// What an acknowledged change survives is Redis' own affair. With `appendonly yes` and `appendfsync always` it survives
@@ -105,53 +105,52 @@ impl RedisStore {
         self.link.as_ref().map_err(|error| StoreError::Other(Box::new(error.clone())))
     }
 
-    fn key(&self, id: SessionId) -> Result<String, StoreError> {
-        // No salt: there is no list of likely ids to go through, of 192 random bits.
-        let digest = Sha256::digest(id.as_bytes()).map_err(|cause| StoreError::Other(Box::new(cause)))?;
-        let text = Base64UrlSafeNoPadding::encode_to_string(digest.as_ref());
-        Ok(format!("{}{}", self.prefix, text.map_err(|cause| StoreError::Other(Box::new(cause)))?))
+    /// The key of the session which this token may open; none for what is not as long as one.
+    fn key(&self, token: Token<'_>) -> Result<Option<String>, StoreError> {
+        (token.value.len() == TOKEN_BYTES).then(|| self.key_of(token.value)).transpose()
     }
 
-    /// Asks one command, and reads its answer as a `T`.
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    /// No salt: of 192 random bits there is no list of likely ones to go through.
+    fn key_of(&self, token: &str) -> Result<String, StoreError> {
+        let digest = || {
+            let mut digest = Blake2b::new(DIGEST_BYTES)?;
+            digest.update(token.as_bytes())?;
+            digest.finalize()
+        };
+        let digest = digest().map_err(|cause| StoreError::Other(Box::new(cause)))?;
+        let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+        let mut key = Vec::with_capacity(self.prefix.len() + 2 * DIGEST_BYTES);
+        key.extend_from_slice(self.prefix.as_bytes());
+        key.extend(digest.as_ref().iter().flat_map(digits));
+        String::from_utf8(key).map_err(|cause| StoreError::Other(Box::new(cause)))
+    }
+
+    async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
         let link = self.link()?;
         let wire = link.wire().await?;
         let mut connection = wire.connection.clone();
-        let answer = link.answer(wire, command.query_async::<Value>(&mut connection)).await?;
-        redis::from_redis_value(answer).map_err(|cause| StoreError::Other(Box::new(cause)))
+        Ok(link.answer(wire, send(&mut connection, command)).await?)
     }
 
     /// Does what `save.lua` says.
     async fn run(&self, what: &str, keys: &[String], save: Save<'_>) -> Result<Done, StoreError> {
-        let seconds = save.expires.saturating_sub(save.now).min(MAX_SECONDS);
-        let mut call = SAVE.prepare_invoke();
-        call.key(keys);
-        call.arg(what).arg(save.now).arg(save.created).arg(save.expires).arg(seconds).arg(GRACE_SECONDS);
-        if what == "begin" {
-            call.arg(0);
-            for (key, text) in save.values.iter() {
-                call.arg("set").arg(key).arg(text);
-            }
-        } else {
-            call.arg(u8::from(save.changes.cleared()));
-            for (key, change) in save.changes.iter() {
-                match change {
-                    Change::Set(text) => call.arg("set").arg(key).arg(&**text),
-                    Change::Remove => call.arg("remove").arg(key).arg(""),
-                    Change::Increment(by) => call.arg("add").arg(key).arg(by),
-                };
-            }
-        }
         let link = self.link()?;
         let wire = link.wire().await?;
         let mut connection = wire.connection.clone();
-        match link.answer(wire, call.invoke_async::<Value>(&mut connection)).await? {
+        let by_name = script("EVALSHA", SAVE.get_hash(), what, keys, save);
+        let asked = async {
+            match send(&mut connection, &by_name).await {
+                // Redis has been restarted since, or somebody made it forget.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    send(&mut connection, &script("EVAL", SOURCE, what, keys, save)).await
+                }
+                answer => answer,
+            }
+        };
+        match link.answer(wire, asked).await? {
             Value::Int(0) => Ok(Done::Gone),
             Value::Int(_) => Ok(Done::Written),
-            other => match redis::from_redis_value(other) {
-                Ok(key) => Ok(Done::Moved(key)),
-                Err(cause) => Err(StoreError::Other(Box::new(cause))),
-            },
+            other => Ok(Done::Moved(read(other)?)),
         }
     }
 
@@ -168,11 +167,11 @@ impl RedisStore {
     }
 
     async fn rotate(&self, session: String, save: Save<'_>) -> Result<Saved, StoreError> {
-        let id = SessionId::random()?;
-        let mut keys = vec![session, self.key(id)?];
+        let token = SessionId::random()?.to_string();
+        let mut keys = vec![session, self.key_of(&token)?];
         for _ in 0..MAX_MOVES {
             match self.run("rotate", &keys, save).await? {
-                Done::Written => return Ok(Saved::Token(id.to_string())),
+                Done::Written => return Ok(Saved::Token(token)),
                 Done::Gone => return Ok(Saved::Gone),
                 Done::Moved(home) => {
                     keys.truncate(2);
@@ -187,7 +186,7 @@ impl RedisStore {
     async fn lives(&self, mut home: String, now: u64) -> Result<bool, StoreError> {
         for _ in 0..MAX_MOVES {
             let ask = redis::cmd("HMGET").arg(&home).arg("expires").arg("moved").take();
-            let (expires, moved): (Option<u64>, Option<String>) = self.ask(&ask).await?;
+            let (expires, moved): (Option<u64>, Option<String>) = read(self.ask(&ask).await?)?;
             match moved {
                 _ if expires.is_none_or(|expires| expires <= now) => return Ok(false),
                 None => return Ok(true),
@@ -200,7 +199,7 @@ impl RedisStore {
     /// Makes a session and deletes it.
     async fn check(&self) -> Result<(), StoreError> {
         // Without the password it is told of by this, and by longer commands in riddles.
-        let _: Value = self.ask(&redis::cmd("PING")).await?;
+        self.ask(&redis::cmd("PING")).await?;
         let (changes, values) = Default::default();
         let save = Save {
             cookie: "check",
@@ -224,7 +223,49 @@ impl RedisStore {
 
 const PREFIX: &str = "purlin:session:";
 
-static SAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/save.lua")));
+/// Of 24 bytes in base64url.
+const TOKEN_BYTES: usize = 32;
+
+/// As many as make a token.
+const DIGEST_BYTES: usize = 24;
+
+const SOURCE: &str = include_str!("redis/save.lua");
+
+static SAVE: LazyLock<Script> = LazyLock::new(|| Script::new(SOURCE));
+
+/// The command that runs `save.lua`, by its source or by the name that Redis has for it. Not `Script::prepare_invoke`, which
+/// allocates for each argument.
+fn script(command: &str, script: &str, what: &str, keys: &[String], save: Save<'_>) -> Cmd {
+    let seconds = save.expires.saturating_sub(save.now).min(MAX_SECONDS);
+    let begins = what == "begin";
+    let mut call = Cmd::with_capacity(16, 256);
+    call.arg(command).arg(script).arg(keys.len()).arg(keys);
+    call.arg(what).arg(save.now).arg(save.created).arg(save.expires).arg(seconds).arg(GRACE_SECONDS);
+    call.arg(u8::from(!begins && save.changes.cleared()));
+    if begins {
+        for (key, text) in save.values.iter() {
+            call.arg("set").arg(key).arg(text);
+        }
+        return call;
+    }
+    for (key, change) in save.changes.iter() {
+        match change {
+            Change::Set(text) => call.arg("set").arg(key).arg(&**text),
+            Change::Remove => call.arg("remove").arg(key).arg(""),
+            Change::Increment(by) => call.arg("add").arg(key).arg(by),
+        };
+    }
+    call
+}
+
+/// Sends a command and waits for the answer, without the box that `Cmd::query_async` takes.
+async fn send(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
+    connection.send_packed_command(command).await?.extract_error()
+}
+
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {
+    redis::from_redis_value(answer).map_err(|cause| StoreError::Other(Box::new(cause)))
+}
 
 /// A hundred years. Beyond what Redis can count in milliseconds, it refuses.
 const MAX_SECONDS: u64 = 100 * 366 * 24 * 3600;
@@ -245,11 +286,10 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
-        let Some(id) = token.id() else {
+        let Some(key) = self.key(token)? else {
             return Ok(None);
         };
-        let key = self.key(id)?;
-        let fields: Vec<(String, String)> = self.ask(redis::cmd("HGETALL").arg(&key)).await?;
+        let fields: Vec<(String, String)> = read(self.ask(redis::cmd("HGETALL").arg(&key)).await?)?;
         if fields.is_empty() {
             return Ok(None);
         }
@@ -273,20 +313,19 @@ impl Store for RedisStore {
 
     async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
         let Some(token) = save.token else {
-            let id = SessionId::random()?;
-            self.run("begin", &[self.key(id)?], save).await?;
-            return Ok(Saved::Token(id.to_string()));
+            let token = SessionId::random()?.to_string();
+            self.run("begin", &[self.key_of(&token)?], save).await?;
+            return Ok(Saved::Token(token));
         };
-        let Some(id) = token.id() else {
+        let Some(session) = self.key(token)? else {
             return Ok(Saved::Gone);
         };
-        let session = self.key(id)?;
         if save.rotate { self.rotate(session, save).await } else { self.change(session, save).await }
     }
 
     async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
-        match token.id() {
-            Some(id) => self.ask(redis::cmd("DEL").arg(self.key(id)?)).await,
+        match self.key(token)? {
+            Some(key) => self.ask(redis::cmd("DEL").arg(key)).await.map(drop),
             None => Ok(()),
         }
     }
@@ -399,3 +438,20 @@ impl fmt::Display for TooManyMoves {
 }
 
 impl std::error::Error for TooManyMoves {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_what_b2sum_says_of_the_token() {
+        let store = RedisStore::new("redis://localhost");
+        let token = "0123456789abcdefghijklmnopqrstuv";
+        let key = store.key(Token::new("session", token)).unwrap().unwrap();
+        // printf %s TOKEN | b2sum -l 192
+        assert_eq!(key, "purlin:session:a15d338b454bb4ebb889aea01702acec0775e871cfce3cd2");
+        for junk in ["", "x", &token[1..], &format!("{token}w"), &token.repeat(100)] {
+            assert_eq!(store.key(Token::new("session", junk)).unwrap(), None, "{junk:?}");
+        }
+    }
+}

@@ -11,13 +11,10 @@
 
 local what, now, created, expires, seconds, grace, cleared = unpack(ARGV)
 
-local function gone(key)
-  local ends = redis.call('HGET', key, 'expires')
-  return not ends or tonumber(ends) <= tonumber(now)
-end
-
-local function moved(key)
-  return redis.call('HGET', key, 'moved')
+-- When it ends, and where it went; neither for one that is gone.
+local function look(key)
+  local found = redis.call('HMGET', key, 'expires', 'moved')
+  if found[1] and tonumber(found[1]) > tonumber(now) then return found[1], found[2] end
 end
 
 local function apply(key)
@@ -60,14 +57,14 @@ if what == 'begin' then
   return 1
 end
 
-if gone(from) then return 0 end
-local away = moved(from)
+local ends, away = look(from)
+if not ends then return 0 end
 
 if what == 'rotate' then
   if away and not home then return away end
   if home then
-    if gone(home) then return 0 end
-    local further = moved(home)
+    local living, further = look(home)
+    if not living then return 0 end
     if further then return further end
   end
   redis.call('HSET', to, 'created', created)
@@ -89,5 +86,5 @@ end
 
 if away then return away end
 apply(from)
-if what == 'change' then keep(from) end
+if what == 'change' and ends ~= expires then keep(from) end
 return 1
