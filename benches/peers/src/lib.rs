@@ -1,5 +1,7 @@
 //! What every server of the bench shares: its routes' count, its headers, the file it serves, how it says where it listens.
 
+pub mod drive;
+
 /// The answer of `/`.
 pub const HELLO: &str = "Hello, world!";
 
@@ -24,6 +26,11 @@ pub const ROUTES: usize = 30;
 /// The folder with the files, made by the driver: `PEERS_FILES`.
 pub fn files() -> std::path::PathBuf {
     std::env::var_os("PEERS_FILES").expect("PEERS_FILES names the folder with the files").into()
+}
+
+/// Where Redis is, started by the driver: `PEERS_REDIS`.
+pub fn redis() -> String {
+    std::env::var("PEERS_REDIS").expect("PEERS_REDIS is the URL of a Redis")
 }
 
 /// Which workload the process serves: its first argument.

@@ -4,102 +4,15 @@
 //! request; rounds of the servers are interleaved and the medians compared, so that a busy machine disturbs all alike. Every
 //! answer of the first request is checked: status, body, and the headers of the full stack.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use peers::drive::{Server, answer, load, median};
 use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-const CONNECTIONS: usize = 32;
 const REQUESTS: usize = 40_000;
 const ROUNDS: usize = 7;
 
-struct Server {
-    name: &'static str,
-    process: Child,
-    address: String,
-    micros: Vec<f64>,
-    per_second: Vec<f64>,
-}
-
-impl Server {
-    fn start(name: &'static str, workload: &str, files: &std::path::Path) -> Self {
-        let program = std::env::current_exe().expect("cargo ran it").with_file_name(name);
-        let mut process = Command::new(&program)
-            .arg(workload)
-            .env("PEERS_FILES", files)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo build --release` first", program.display()));
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("it tells its address");
-        Self { name, process, address: line.trim().to_owned(), micros: Vec::new(), per_second: Vec::new() }
-    }
-
-    /// Nanoseconds of CPU used so far, by all threads.
-    fn cpu(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("Linux, and it runs");
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Sends a request on each of the connections until all have been answered.
-async fn load(address: &str, request: &'static str, requests: usize) {
-    let mut tasks = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
-        stream.set_nodelay(true).expect("a socket");
-        tasks.push(tokio::spawn(async move {
-            let mut buffer = vec![0; 64 * 1024];
-            for _ in 0..requests / CONNECTIONS {
-                stream.write_all(request.as_bytes()).await.expect("it reads");
-                answer(&mut stream, &mut buffer).await;
-            }
-        }));
-    }
-    for task in tasks {
-        task.await.expect("no connection failed");
-    }
-}
-
-/// Reads one answer; returns its head and body lengths.
-async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> (usize, usize) {
-    let mut read = 0;
-    let mut whole = None;
-    loop {
-        let n = stream.read(&mut buffer[read..]).await.expect("it answers");
-        assert!(n > 0, "the server closed the connection: {:?}", String::from_utf8_lossy(&buffer[..read]));
-        read += n;
-        if whole.is_none() {
-            if let Some(head) = buffer[..read].windows(4).position(|four| four == b"\r\n\r\n") {
-                let text = std::str::from_utf8(&buffer[..head]).expect("ASCII").to_ascii_lowercase();
-                assert!(text.starts_with("http/1.1 200"), "{text}");
-                let length = text.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-                let length: usize = length.and_then(|length| length.parse().ok()).expect("a Content-Length");
-                whole = Some((head + 4, length));
-            }
-        }
-        if let Some((head, body)) = whole {
-            if read >= head + body {
-                assert_eq!(read, head + body, "one answer to one request");
-                return (head, body);
-            }
-        }
-    }
-}
-
-async fn check(server: &Server, workload: &str, request: &'static str, body: &[u8]) {
+async fn check(server: &Server, workload: &str, request: &str, body: &[u8]) {
     let mut stream = TcpStream::connect(&server.address).await.expect("it listens");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut buffer = vec![0; 64 * 1024];
@@ -111,12 +24,6 @@ async fn check(server: &Server, workload: &str, request: &'static str, body: &[u
             assert!(head.contains(&format!("{name}: {}", value.to_ascii_lowercase())), "{}: no {name}", server.name);
         }
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -140,15 +47,15 @@ async fn main() {
             continue;
         }
         let names = ["raw_hyper", "purlin_peer", "axum_peer", "actix_peer"];
-        let mut servers: Vec<Server> = names.into_iter().map(|name| Server::start(name, workload, &files)).collect();
+        let mut servers: Vec<Server> = names.into_iter().map(|name| Server::start(name, workload, &[("PEERS_FILES", files.as_os_str())])).collect();
         for server in &servers {
             check(server, workload, request, body).await;
-            load(&server.address, request, REQUESTS / 4).await;
+            load(&server.address, &[request.to_owned()], REQUESTS / 4).await;
         }
         for _ in 0..ROUNDS {
             for server in &mut servers {
                 let (cpu, start) = (server.cpu(), Instant::now());
-                load(&server.address, request, REQUESTS).await;
+                load(&server.address, &[request.to_owned()], REQUESTS).await;
                 let seconds = start.elapsed().as_secs_f64();
                 server.micros.push((server.cpu() - cpu) as f64 / 1000.0 / REQUESTS as f64);
                 server.per_second.push(REQUESTS as f64 / seconds);

@@ -1,13 +1,19 @@
 //! actix-web 4 with its usual middleware, put together as its documentation does.
 
-use actix_session::SessionMiddleware;
-use actix_session::storage::CookieSessionStore;
+use actix_session::storage::{CookieSessionStore, RedisSessionStore};
+use actix_session::{Session, SessionMiddleware};
 use actix_web::cookie::Key;
 use actix_web::middleware::{Compress, DefaultHeaders, Logger};
 use actix_web::{App, HttpServer, web};
 
 async fn hello() -> &'static str {
     peers::HELLO
+}
+
+async fn count(session: Session) -> actix_web::Result<String> {
+    let n = session.get::<i64>("n")?.unwrap_or(0) + 1;
+    session.insert("n", n)?;
+    Ok(n.to_string())
 }
 
 #[actix_web::main]
@@ -48,6 +54,17 @@ async fn main() -> std::io::Result<()> {
                 .listen(listener)?
                 .run()
                 .await
+        }
+        "session-redis" => {
+            let store = RedisSessionStore::new(peers::redis()).await.expect("Redis is there");
+            HttpServer::new(move || {
+                let sessions = SessionMiddleware::builder(store.clone(), key.clone()).cookie_secure(false).build();
+                App::new().wrap(sessions).route("/", web::get().to(count))
+            })
+            .workers(2)
+            .listen(listener)?
+            .run()
+            .await
         }
         _ => HttpServer::new(|| App::new().route("/", web::get().to(hello))).workers(2).listen(listener)?.run().await,
     }

@@ -15,6 +15,9 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_sessions::{MemoryStore, SessionManagerLayer};
+use tower_sessions_14 as sessions;
+use tower_sessions_redis_store::RedisStore;
+use tower_sessions_redis_store::fred::prelude::{ClientLike, Config, Pool};
 
 async fn hello() -> &'static str {
     peers::HELLO
@@ -47,12 +50,33 @@ fn full() -> Router {
     routes
 }
 
+async fn count(session: sessions::Session) -> Result<String, StatusCode> {
+    let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+    let n: i64 = session.get("n").await.map_err(failed)?.unwrap_or(0) + 1;
+    session.insert("n", n).await.map_err(failed)?;
+    Ok(n.to_string())
+}
+
+fn counting(store: impl sessions::SessionStore + Clone) -> Router {
+    Router::new().route("/", get(count)).layer(sessions::SessionManagerLayer::new(store).with_secure(false))
+}
+
+async fn redis() -> RedisStore<Pool> {
+    let config = Config::from_url(&peers::redis()).expect("a URL");
+    let pool = Pool::new(config, None, None, None, 6).expect("a pool");
+    pool.connect();
+    pool.wait_for_connect().await.expect("Redis is there");
+    RedisStore::new(pool)
+}
+
 #[tokio::main]
 async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let routes = match peers::workload().as_str() {
         "full" => full(),
         "file" => Router::new().nest_service("/static", ServeDir::new(peers::files())),
+        "session-memory" => counting(sessions::MemoryStore::default()),
+        "session-redis" => counting(redis().await),
         _ => Router::new().route("/", get(hello)),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

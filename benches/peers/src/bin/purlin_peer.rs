@@ -4,9 +4,9 @@ use purlin::layers::{
     AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates,
 };
 use purlin::config::{Listen, LogConfig, SecretKeys};
-use purlin::session::CookieStore;
+use purlin::session::{CookieStore, MemoryStore, RedisStore, Store};
 use purlin::template::Tera;
-use purlin::{Assets, Router, Server, Service, Stack, get};
+use purlin::{Assets, Router, Server, Service, Session, Stack, get};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,14 @@ fn full() -> impl Service {
         .app(routes)
 }
 
+async fn count(session: Session) -> purlin::Result<String> {
+    Ok(session.increment("n", 1)?.to_string())
+}
+
+fn sessions(store: impl Store) -> impl Service {
+    Stack::new().layer(Sessions::new(store)).app(Router::new().route("/", get(count)))
+}
+
 fn serve<S: Service + 'static>(app: S) -> purlin::Result<()> {
     let bound = Server::new().listen("127.0.0.1:0".parse::<Listen>()?).bind()?;
     if let Some(Listen::Tcp(address)) = bound.addresses().first() {
@@ -50,6 +58,8 @@ fn main() -> purlin::Result<()> {
             let files = StaticFiles::new(Assets::folder(peers::files()));
             serve(Stack::new().layer(files).app(Router::new()))
         }
+        "session-memory" => serve(sessions(MemoryStore::new())),
+        "session-redis" => serve(sessions(RedisStore::new(&peers::redis()))),
         _ => serve(Stack::new().app(Router::new().route("/", get(hello)))),
     }
 }
