@@ -32,9 +32,15 @@
 //! | `log.format` | `"json"`; `"text"` in development | |
 //! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |
 //! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
+//! | `database.url` | `""` | `sqlite:data/site.db` or `postgres://user:password@host/name`; see [`database`](crate::database) |
+//! | `database.max_connections` | `10` | of one process |
+//! | `database.acquire_timeout` | `"5s"` | for a connection to be free; then 503 |
+//! | `database.migrate_at_start` | `false`; `true` in development | migrations are run, and not only checked |
+//! | `database.temporary` | `false`; `true` in tests | a database of this process's own, which ends with it |
 //! | `app.*` | | the site's own, read by [`Config::app`] |
 //!
-//! "In development" is in the environments `development` and `test`.
+//! "In development" is in the environments `development` and `test`. The table `[database]` is there with one of the
+//! features `postgres` and `sqlite`.
 //!
 //! # Where the file is
 //!
@@ -121,6 +127,9 @@ pub struct Config {
     pub errors: ErrorsConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
+    /// `[database]`
+    #[cfg(feature = "database")]
+    pub database: DatabaseConfig,
     /// What the server prints when it starts, one line each.
     pub warnings: Vec<String>,
     origin: Arc<Origin>,
@@ -351,6 +360,35 @@ pub struct TemplatesConfig {
     pub reload: bool,
 }
 
+/// `[database]`: where it is, and how much of it the site takes.
+#[cfg(feature = "database")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DatabaseConfig {
+    /// `sqlite:PATH`, a file in the site's folder unless the path is absolute, or `postgres://user:password@host/name`.
+    pub url: Secret,
+    /// Connections of one process.
+    #[serde(deserialize_with = "units::count")]
+    pub max_connections: usize,
+    /// For a connection to be free; in SQLite also for another's write to end.
+    #[serde(deserialize_with = "units::limit")]
+    pub acquire_timeout: Duration,
+    /// Migrations are run when the site starts. Without this a pending one stops the start.
+    pub migrate_at_start: bool,
+    /// A new database is made when the site is put together, and removed when it is dropped: for tests, each of which then
+    /// has its own. In SQLite it is a file among the system's temporary ones, in PostgreSQL a database on the same server.
+    pub temporary: bool,
+}
+
+/// As in production without a file.
+#[cfg(feature = "database")]
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        default_of("database")
+    }
+}
+
 /// As in production without a file.
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -440,6 +478,16 @@ fn defaults(environment: &Environment) -> Node {
     let mut tree = read(include_str!("config/defaults.toml"));
     if !environment.is_public() {
         tree.overlay(read(include_str!("config/development.toml")));
+    }
+    #[cfg(feature = "database")]
+    {
+        tree.overlay(read(include_str!("config/database.toml")));
+        if !environment.is_public() {
+            tree.overlay(read("database.migrate_at_start = true"));
+        }
+        if *environment == Environment::Test {
+            tree.overlay(read("database.temporary = true"));
+        }
     }
     tree
 }

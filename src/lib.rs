@@ -43,6 +43,8 @@ pub mod assets;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+#[cfg(feature = "database")]
+pub mod database;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;
@@ -100,4 +102,6 @@ pub use template::View;
 pub use bytes::Bytes;
 pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use purlin_embed::embed;
+#[cfg(feature = "database")]
+pub use sqlx;
 pub use tracing;

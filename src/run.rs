@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Listen};
 use crate::server::Server;
-use crate::site::{Outline, Start};
+use crate::site::{Outline, Site, Start};
 use crate::{Context, Error, Request, Response, Result, Service, log};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,13 +10,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const HELP: &str = "\
-usage: SITE [COMMAND] [--listen ADDRESS]
+usage: SITE [COMMAND] [OPTIONS]
 
   serve      serves the site, until it is interrupted (also without a command)
   routes     prints the routes: methods, path, name, line
   stack      prints the layers, outermost first, with their lines and options
   config     prints every setting, its value and where that comes from
   health     asks the running site for `/`, and fails if it does not answer
+";
+
+/// Between the two halves of the help, for sites with a database.
+#[cfg(feature = "database")]
+const HELP_OF_DATABASES: &str = "\
+  migrate    runs the database's pending migrations; with --status prints all of them, and which have run
+";
+
+#[cfg(not(feature = "database"))]
+const HELP_OF_DATABASES: &str = "";
+
+const MORE_HELP: &str = "\
   help       prints this
 
   --listen ADDRESS   serves there instead of the configured address: 127.0.0.1:9000, [::]:80, unix:/run/site.sock
@@ -44,7 +56,7 @@ pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> Exi
     let arguments = match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(problem) => {
-            eprintln!("error: {problem}\n\n{HELP}");
+            eprintln!("error: {problem}\n\n{HELP}{HELP_OF_DATABASES}{MORE_HELP}");
             return ExitCode::from(2);
         }
     };
@@ -61,6 +73,7 @@ pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> Exi
 struct Arguments {
     command: Command,
     listen: Vec<Listen>,
+    status: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -71,15 +84,17 @@ enum Command {
     Stack,
     Config,
     Health,
+    Migrate,
     Help,
 }
 
-const COMMANDS: [(&str, Command); 6] = [
+const COMMANDS: [(&str, Command); 7] = [
     ("serve", Command::Serve),
     ("routes", Command::Routes),
     ("stack", Command::Stack),
     ("config", Command::Config),
     ("health", Command::Health),
+    ("migrate", Command::Migrate),
     ("help", Command::Help),
 ];
 
@@ -99,8 +114,9 @@ impl Arguments {
                     let listen = value.parse().map_err(|error| format!("--listen: {error}"))?;
                     read.listen.push(listen);
                 }
+                "--status" => read.status = true,
                 option if option.starts_with('-') && !matches!(option, "-h" | "--help") => {
-                    return Err(unknown("option", option, ["--listen", "--help"].into_iter()));
+                    return Err(unknown("option", option, ["--listen", "--status", "--help"].into_iter()));
                 }
                 word => {
                     let name = if word.starts_with('-') { "help" } else { word };
@@ -114,12 +130,15 @@ impl Arguments {
             }
         }
         read.command = command.unwrap_or_default();
+        if read.status && read.command != Command::Migrate {
+            return Err("--status belongs to the command migrate".to_owned());
+        }
         Ok(read)
     }
 
     fn obey<S: Service + 'static>(self, stack: impl FnOnce(Config) -> Result<S>) -> Result<()> {
         if self.command == Command::Help {
-            println!("{HELP}");
+            println!("{HELP}{HELP_OF_DATABASES}{MORE_HELP}");
             return Ok(());
         }
         let mut config = Config::load()?;
@@ -129,13 +148,14 @@ impl Arguments {
         match self.command {
             Command::Serve => serve(config, stack),
             Command::Routes => {
-                print!("{}", Outline::of(&stack(config)?)?.routes_table());
+                print!("{}", outline(config, stack)?.routes_table());
                 Ok(())
             }
             Command::Stack => {
-                print!("{}", Outline::of(&stack(config)?)?.stack_table());
+                print!("{}", outline(config, stack)?.stack_table());
                 Ok(())
             }
+            Command::Migrate => migrate(&outline(config, stack)?, self.status),
             Command::Config => {
                 for setting in config.values() {
                     println!("{} = {}  # {}", setting.key, setting.value, setting.source);
@@ -146,6 +166,38 @@ impl Arguments {
             Command::Help => Ok(()),
         }
     }
+}
+
+/// What the site is made of, without starting it. It is put together in a runtime, as when it is served.
+fn outline<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>) -> Result<Site> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let _inside = runtime.enter();
+    Outline::of(&stack(config)?)
+}
+
+/// Migrates the databases of the site, or says what there is to migrate.
+#[cfg(feature = "database")]
+fn migrate(site: &Site, status: bool) -> Result<()> {
+    let mut databases = site.databases().peekable();
+    if databases.peek().is_none() {
+        return Err(Error::internal("the site has no database: `Database` is not among its layers"));
+    }
+    for database in databases {
+        let migrations = if status { database.migrations()? } else { database.migrate()? };
+        println!("{database}");
+        for migration in &migrations {
+            println!("  {:7}  {}", migration.state, migration.name);
+        }
+        if migrations.is_empty() {
+            println!("  {}", if status { "no migrations" } else { "nothing to do" });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "database"))]
+fn migrate(_: &Site, _: bool) -> Result<()> {
+    Err(Error::internal("the site has no database: Purlin's features `sqlite` and `postgres` bring one"))
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str>) -> String {
@@ -257,6 +309,7 @@ mod tests {
         let serve = |listen: &[&str]| Arguments {
             command: Command::Serve,
             listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Arguments::default()
         };
         assert_eq!(read(&[]), Ok(serve(&[])));
         assert_eq!(read(&["serve", "--listen", "127.0.0.1:0"]), Ok(serve(&["127.0.0.1:0"])));
@@ -272,6 +325,7 @@ mod tests {
             (&["--listne", "x"], "there is no option `--listne`: did you mean `--listen`?"),
             (&["--listen"], "--listen needs an address"),
             (&["stack", "routes"], "one command at a time: routes is the second"),
+            (&["routes", "--status"], "--status belongs to the command migrate"),
         ];
         for (words, message) in table {
             assert_eq!(read(words).unwrap_err(), *message, "{words:?}");

@@ -26,6 +26,8 @@ pub struct LayerInfo {
     pub route: Option<String>,
     provides: Vec<Noun>,
     needs: Vec<Need>,
+    #[cfg(feature = "database")]
+    migrated: Option<Arc<dyn crate::database::Migrated>>,
 }
 
 /// A route as `routes` prints it.
@@ -80,6 +82,8 @@ impl About {
             route: None,
             provides: Vec::new(),
             needs: Vec::new(),
+            #[cfg(feature = "database")]
+            migrated: None,
         };
         Self { layers: vec![info] }
     }
@@ -129,6 +133,14 @@ impl About {
         self
     }
 
+    /// The layer is a database, which the command line migrates.
+    #[cfg(feature = "database")]
+    pub(crate) fn migrated(&mut self, database: Arc<dyn crate::database::Migrated>) {
+        if let Some(layer) = self.current() {
+            layer.migrated = Some(database);
+        }
+    }
+
     pub(crate) fn named<T>(&mut self) {
         self.name(short_name::<T>());
     }
@@ -151,6 +163,8 @@ impl About {
 pub struct Needs {
     needs: Vec<Need>,
     body: Vec<&'static str>,
+    holder: Option<&'static str>,
+    body_after_holder: bool,
     whole_request: bool,
     after_whole_request: bool,
 }
@@ -164,6 +178,13 @@ impl Needs {
     /// The argument `A` reads the body, which only one can.
     pub fn body<A: 'static>(&mut self) {
         self.body.push(short_name::<A>());
+        self.body_after_holder |= self.holder.is_some();
+    }
+
+    /// The argument `A` holds what others wait for, a database's connection say. One after it that reads the body, for which
+    /// a client may take its time, is reported when the site starts.
+    pub fn holds<A: 'static>(&mut self) {
+        self.holder = Some(short_name::<A>());
     }
 
     /// The argument takes the whole request, so it has to be the last.
@@ -190,6 +211,12 @@ impl Needs {
             return Some(
                 "has an argument after the whole `Request`, which leaves nothing for it: put it last".to_owned(),
             );
+        }
+        if let (true, Some(holder), Some(body)) = (self.body_after_holder, self.holder, self.body.last()) {
+            return Some(format!(
+                "reads the request's body by {body} after it has taken {holder}, which others wait for meanwhile: put \
+                 {holder} last"
+            ));
         }
         (self.body.len() > 1)
             .then(|| format!("reads the request's body twice, by {}: one argument can", self.body.join(" and ")))
@@ -377,6 +404,12 @@ impl Site {
     /// The layers, outermost first, in the order a request meets them.
     pub fn layers(&self) -> &[LayerInfo] {
         &self.layers
+    }
+
+    /// The databases among the layers.
+    #[cfg(feature = "database")]
+    pub(crate) fn databases(&self) -> impl Iterator<Item = &Arc<dyn crate::database::Migrated>> {
+        self.layers.iter().filter_map(|layer| layer.migrated.as_ref())
     }
 
     /// The routes, mounts included.

@@ -126,6 +126,8 @@ impl Loader {
             log: settings.log,
             errors: settings.errors,
             templates: settings.templates,
+            #[cfg(feature = "database")]
+            database: settings.database,
             warnings: warning.into_iter().collect(),
             origin: Arc::new(Origin { tree, file, found, named, environment: chosen }),
         })
@@ -223,6 +225,8 @@ struct Settings {
     log: LogConfig,
     errors: ErrorsConfig,
     templates: TemplatesConfig,
+    #[cfg(feature = "database")]
+    database: super::DatabaseConfig,
     #[serde(rename = "app")]
     _app: IgnoredAny,
 }

@@ -109,9 +109,9 @@ pub(super) fn is_secret(name: &str) -> bool {
     words.iter().any(|word| name.contains(word))
 }
 
-/// Whether there is a URL with a user in it, `postgres://me:password@host/`.
+/// Whether there is a URL with a user in it, `postgres://me:password@host/`, or `postgres://host/?password=…`.
 pub(super) fn has_login(text: &str) -> bool {
-    text.split("://").skip(1).any(|rest| rest.contains('@'))
+    text.split("://").skip(1).any(|rest| rest.contains('@') || rest.contains("password="))
 }
 
 /// Says what is wrong with a secret that somebody chose; `public` is a site that strangers can reach.

@@ -2,6 +2,8 @@
 
 mod access_log;
 mod body_limit;
+#[cfg(feature = "database")]
+mod commit_when;
 #[cfg(feature = "compression")]
 mod compression;
 mod deadline;
@@ -11,9 +13,13 @@ mod security_headers;
 mod sessions;
 mod static_files;
 mod templates;
+#[cfg(feature = "database")]
+mod transaction;
 
 pub use access_log::AccessLog;
 pub use body_limit::BodyLimit;
+#[cfg(feature = "database")]
+pub use commit_when::CommitWhen;
 #[cfg(feature = "compression")]
 pub use compression::Compression;
 pub use deadline::Deadline;
@@ -23,3 +29,5 @@ pub use security_headers::SecurityHeaders;
 pub use sessions::Sessions;
 pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
+#[cfg(feature = "database")]
+pub use transaction::Transaction;

@@ -71,6 +71,9 @@ impl Middleware for Templates {
 
     fn describe(&self, about: &mut About) {
         about.provides::<View>().wants::<RequestId>().wants::<crate::request::CspNonce>().wants::<crate::Session>();
+        // A page that fails is to roll back.
+        #[cfg(feature = "database")]
+        about.wants::<crate::database::Verdict>();
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
