@@ -72,7 +72,7 @@ mod tx;
 pub use dialect::Dialect;
 pub(crate) use migrations::Migrated;
 pub use migrations::{Migration, MigrationState};
-pub(crate) use tx::{Ending, Lent};
+pub(crate) use tx::{Ending, Lent, Rule};
 pub use tx::{Tx, Verdict};
 
 pub use sqlx::Pool;
@@ -87,6 +87,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use temporary::Temporary;
+use tokio::time::Instant;
 
 /// The database of a site: the pool as the state of everything below, and its migrations run or checked at the start.
 ///
@@ -201,10 +202,19 @@ impl<D: Dialect> Database<D> {
 
     /// A connection apart from the pool, whose connections belong to the runtime that made them.
     async fn connect(&self, options: &D::Options) -> Result<D::Connection> {
-        let connecting = D::connect(options);
-        let connected = tokio::time::timeout(self.inner.patience, connecting).await;
-        let connected = connected.map_err(Error::unavailable).and_then(|connected| connected.map_err(D::unavailable));
-        connected.context(format!("connecting to {self} (setting `database.url`)"))
+        let deadline = Instant::now() + self.inner.patience;
+        let error = loop {
+            match tokio::time::timeout_at(deadline, D::connect(options)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                // A server that is starting up; an SQLite file that another process is just making.
+                Ok(Err(error)) if D::will_pass(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Ok(Err(error)) => break D::unavailable(error),
+                Err(elapsed) => break Error::unavailable(elapsed),
+            }
+        };
+        Err(error.context(format!("connecting to {self} (setting `database.url`)")))
     }
 
     /// Runs the migrations, or sees that none is pending.

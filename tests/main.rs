@@ -5,6 +5,8 @@ mod body_limit;
 #[cfg(feature = "compression")]
 mod compression;
 mod contract;
+#[cfg(feature = "database")]
+mod database;
 mod deadline;
 mod error_pages;
 mod handlers;
@@ -17,6 +19,7 @@ mod router;
 mod scaling;
 mod security_headers;
 mod server;
+#[cfg(feature = "database")]
 mod servers;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;

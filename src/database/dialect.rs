@@ -41,8 +41,13 @@ pub(super) mod sealed {
         /// Fails for a transaction that is lost already and yet could be "committed".
         fn check(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-        /// Whether the same request may succeed in a moment.
+        /// Whether what failed with this code may succeed in a moment.
         fn is_passing(code: &str) -> bool;
+
+        fn will_pass(error: &sqlx::Error) -> bool {
+            let code = error.as_database_error().and_then(|error| error.code());
+            code.is_some_and(|code| Self::is_passing(&code))
+        }
 
         /// Whether migrations have ever run.
         fn has_migrations(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<bool>> + Send;
@@ -57,12 +62,10 @@ pub(super) mod sealed {
         /// The answer to a failure of the database itself: 503 where it is out of reach or busy, else 500.
         #[track_caller]
         fn unavailable(error: sqlx::Error) -> Error {
-            use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Tls, WorkerCrashed};
+            use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Tls, WorkerCrashed};
             match &error {
                 Io(_) | Tls(_) | PoolClosed | PoolTimedOut | WorkerCrashed => Error::unavailable(error),
-                Database(cause) if cause.code().is_some_and(|code| Self::is_passing(&code)) => {
-                    Error::unavailable(error)
-                }
+                cause if Self::will_pass(cause) => Error::unavailable(error),
                 _ => error.into(),
             }
         }
@@ -98,7 +101,7 @@ mod sqlite {
     use super::{sealed, unreadable, url};
     use crate::config::DatabaseConfig;
     use crate::{Context, Error, Result};
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
     use sqlx::{ConnectOptions, Executor, Sqlite};
     use std::path::{Path, PathBuf};
     use std::time::Duration;
@@ -165,7 +168,8 @@ mod sqlite {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder.create(&folder).context(format!("making the folder {}", folder.display()))?;
             let options = SqliteConnectOptions::new().filename(folder.join("site.db")).create_if_missing(true);
-            Ok(opened(options, config))
+            // What a test has written need not outlive the machine.
+            Ok(opened(options, config).synchronous(SqliteSynchronous::Off))
         }
 
         async fn remove(_: &Self::Options, name: &str) -> Result<()> {

@@ -133,7 +133,8 @@ impl Migrations {
             let Some(file) = self.next::<D>(connection).await? else { return Ok(None) };
             return file.apply::<D>(connection).await.map(Some);
         };
-        let mut transaction = connection.begin_with(exclusive).await.map_err(D::unavailable)?;
+        let mut transaction =
+            connection.begin_with(AssertSqlSafe(exclusive.to_owned())).await.map_err(D::unavailable)?;
         let file = self.next::<D>(&mut transaction).await?;
         let applied = match file {
             Some(file) if !file.migration.no_tx => Some(file.apply::<D>(&mut transaction).await?),

@@ -1,6 +1,6 @@
 //! Writes what a request does to the database as a whole, or not at all.
 
-use crate::database::{Dialect, Ending, Lent, Pool, Tx, Verdict};
+use crate::database::{Dialect, Ending, Lent, Pool, Rule, Tx, Verdict};
 use crate::session::Session;
 use crate::site::About;
 use crate::{Middleware, Request, Response, Result, Service};
@@ -41,7 +41,7 @@ use std::time::Duration;
 pub struct Transaction<D: Dialect> {
     pool: Pool<D>,
     limit: Duration,
-    rule: Option<Arc<dyn Fn(&Response) -> bool + Send + Sync>>,
+    rule: Option<Rule>,
 }
 
 impl<D: Dialect> Transaction<D> {

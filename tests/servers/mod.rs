@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod nginx;
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod postgres;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
 

@@ -1,0 +1,134 @@
+//! PostgreSQL: the one that `PURLIN_TEST_POSTGRES` names, or Debian's, on a unix socket.
+
+use super::{Folder, left_out, program};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+/// The URL of a server that the tests share, for one who may make databases; `None` where there is no PostgreSQL.
+pub(crate) fn url() -> Option<String> {
+    static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
+    if let Ok(url) = std::env::var("PURLIN_TEST_POSTGRES") {
+        return Some(url);
+    }
+    // Never dropped: it ends with this process, and takes its folder along.
+    SHARED.get_or_init(Postgres::new).as_ref().map(Postgres::url)
+}
+
+/// A server of the test's own.
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    owner: Option<(u32, u32)>,
+    folder: Folder,
+    process: Mutex<Option<Child>>,
+}
+
+impl Postgres {
+    /// Started; `None` where it is not installed.
+    pub(crate) fn new() -> Option<Self> {
+        let Some(programs) = programs() else {
+            let how = "install postgresql, or set PURLIN_TEST_POSTGRES=postgres://user:password@host/postgres (for most of them)";
+            left_out("the tests of PostgreSQL", how);
+            return None;
+        };
+        let folder = Folder::new();
+        // It refuses to run as root.
+        let owner = (id("-u") == 0).then(|| (id_of("-u", "postgres"), id_of("-g", "postgres")));
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
+        }
+        let server = Self { programs, owner, folder, process: Mutex::new(None) };
+        let data = server.folder.path().join("data");
+        let mut initdb = server.command("initdb");
+        initdb
+            .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(data);
+        let output = initdb.output().expect("initdb can be run");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        server.start();
+        Some(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@localhost/postgres?host={}", self.folder.path().display())
+    }
+
+    /// Starts it, with the data that it left; returns when it answers.
+    pub(crate) fn start(&self) {
+        let folder = self.folder.path();
+        // The shell waits for the end of this process, however that comes, and then ends the server and clears up.
+        let script = "\"$@\" 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; rm -rf \"$0\"";
+        let mut shell = self.command("sh");
+        shell.args(["-c", script]).arg(folder).arg(self.programs.join("postgres")).arg("-D").arg(folder.join("data"));
+        shell.arg("-k").arg(folder);
+        for setting in ["listen_addresses=", "fsync=off", "max_connections=200", "shared_buffers=16MB"] {
+            shell.args(["-c", setting]);
+        }
+        let mut process =
+            shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("postgres can be run by a shell");
+        let mut said = String::new();
+        let mut lines = BufReader::new(process.stdout.take().expect("piped"));
+        while !said.contains("database system is ready to accept connections") {
+            let length = lines.read_line(&mut said).expect("it writes text");
+            assert!(length > 0, "postgres ended:\n{said}");
+        }
+        // What it says from now on must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        *self.process.lock().unwrap() = Some(process);
+    }
+
+    /// Ends it as a crash would end it: connections are cut, and the next start recovers.
+    pub(crate) fn kill(&self) {
+        let Some(mut process) = self.process.lock().unwrap().take() else { return };
+        let id = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).expect("it runs");
+        let id = id.lines().next().expect("its first line").to_owned();
+        let killed = Command::new("sh").args(["-c", "kill -QUIT $0", &id]).status().expect("a shell");
+        assert!(killed.success());
+        // Its folder stays: the shell, which would remove it, is gone before it reads the end of its input.
+        process.kill().expect("it runs");
+        process.wait().expect("it is a child");
+        while self.folder.path().join("data/postmaster.pid").exists() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let path = self.programs.join(program);
+        let mut command = Command::new(if path.is_file() { path.as_path() } else { program.as_ref() });
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        // Its own working directory may be one that the owner cannot enter.
+        command.current_dir("/").env_remove("PGDATA").env_remove("PGOPTIONS");
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The folder with `initdb` and `postgres`: Debian keeps them out of the PATH, one for each version.
+fn programs() -> Option<PathBuf> {
+    if let Some(initdb) = program("initdb") {
+        return initdb.parent().map(PathBuf::from);
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let folders = versions.map(|version| version.path().join("bin")).filter(|folder| folder.join("initdb").is_file());
+    folders.max()
+}
+
+fn id(which: &str) -> u32 {
+    id_of(which, "")
+}
+
+fn id_of(which: &str, user: &str) -> u32 {
+    let mut command = Command::new("id");
+    command.arg(which).args((!user.is_empty()).then_some(user));
+    let output = command.output().expect("id can be run");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
