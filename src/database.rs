@@ -300,9 +300,14 @@ impl<D: Dialect> fmt::Debug for Database<D> {
     }
 }
 
+/// Whether the database is out of reach or busy, and not asked for something impossible.
+pub(crate) fn is_unavailable<D: Dialect>(error: &sqlx::Error) -> bool {
+    D::is_unavailable(error)
+}
+
 /// Does the work on a thread of its own and waits for that: a site starts in code that is not async, and the runtime that it
 /// is called from may have this one thread only.
-fn waited<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) fn waited<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
     let on_its_own = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("starting a runtime")?.block_on(work)

@@ -17,8 +17,14 @@ pub mod contract;
 mod cookie;
 mod memory;
 mod origin;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
 mod values;
 
@@ -26,8 +32,12 @@ mod values;
 pub use cookie::CookieStore;
 pub use memory::MemoryStore;
 pub(crate) use origin::Origin;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub use store::{Capabilities, GRACE_SECONDS, Record, Save, Saved, Store, StoreError, Token};
 pub use values::{Change, Changes, Values};
 

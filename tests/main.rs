@@ -19,10 +19,11 @@ mod router;
 mod scaling;
 mod security_headers;
 mod server;
-#[cfg(feature = "database")]
 mod servers;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;
+#[cfg(any(feature = "sqlite", all(feature = "postgres", unix)))]
+mod sessions_in_sql;
 mod stack;
 mod static_files;
 #[cfg(feature = "tera")]

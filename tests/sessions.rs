@@ -235,12 +235,31 @@ macro_rules! on {
             })*
         }
     };
+    (in_sqlite { $(async fn $name:ident($store:ident) $body:block)* }) => {
+        #[cfg(feature = "sqlite")]
+        mod in_sqlite {
+            $(#[tokio::test] async fn $name() {
+                let folder = crate::servers::Folder::new();
+                super::$name(purlin::session::SqliteStore::new(folder.path().join("sessions.db"))).await;
+            })*
+        }
+    };
+    (in_postgres { $(async fn $name:ident($store:ident) $body:block)* }) => {
+        #[cfg(all(feature = "postgres", unix))]
+        mod in_postgres {
+            $(#[tokio::test] async fn $name() {
+                if let Some(postgres) = crate::servers::postgres::store() {
+                    super::$name(postgres.store()).await;
+                }
+            })*
+        }
+    };
 }
 
 /// Where the sessions are on the server.
 mod shared;
 
-on! { [in_a_cookie in_memory in_redis] {
+on! { [in_a_cookie in_memory in_sqlite in_postgres in_redis] {
     async fn a_counter_counts(store) {
         let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes()));
         for expected in ["1", "2", "3"] {

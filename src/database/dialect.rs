@@ -59,15 +59,16 @@ pub(super) mod sealed {
         /// Removes what [`make`](Self::make) has made.
         fn remove(options: &Self::Options, name: &str) -> impl Future<Output = Result<()>> + Send;
 
+        /// Whether the database is out of reach or busy.
+        fn is_unavailable(error: &sqlx::Error) -> bool {
+            use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Tls, WorkerCrashed};
+            matches!(error, Io(_) | Tls(_) | PoolClosed | PoolTimedOut | WorkerCrashed) || Self::will_pass(error)
+        }
+
         /// The answer to a failure of the database itself: 503 where it is out of reach or busy, else 500.
         #[track_caller]
         fn unavailable(error: sqlx::Error) -> Error {
-            use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Tls, WorkerCrashed};
-            match &error {
-                Io(_) | Tls(_) | PoolClosed | PoolTimedOut | WorkerCrashed => Error::unavailable(error),
-                cause if Self::will_pass(cause) => Error::unavailable(error),
-                _ => error.into(),
-            }
+            if Self::is_unavailable(&error) { Error::unavailable(error) } else { error.into() }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! PostgreSQL: the one that `PURLIN_TEST_POSTGRES` names, or Debian's, on a unix socket.
 
 use super::{Folder, left_out, program};
+use purlin::session::PostgresStore;
+use purlin::sqlx::{self, Connection, Executor};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// The URL of a server that the tests share, for one who may make databases; `None` where there is no PostgreSQL.
@@ -15,6 +18,51 @@ pub(crate) fn url() -> Option<String> {
     }
     // Never dropped: it ends with this process, and takes its folder along.
     SHARED.get_or_init(Postgres::new).as_ref().map(Postgres::url)
+}
+
+/// An empty database for sessions; `None` where there is no PostgreSQL.
+pub(crate) fn store() -> Option<Database> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = url()?;
+    let name = format!("purlin_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    maintain(&server, format!("CREATE DATABASE {name}"));
+    Some(Database { server, name })
+}
+
+/// Dropped on the server when it is dropped here.
+pub(crate) struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    pub(crate) fn store(&self) -> PostgresStore {
+        let (place, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let (place, _) = place.rsplit_once('/').expect("the URL names a database");
+        PostgresStore::new(&format!("{place}/{}?{options}", self.name))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        maintain(&self.server, format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+/// On a thread of its own: the test's runtime may have this one only.
+fn maintain(server: &str, statement: String) {
+    let done = std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut connection = sqlx::PgConnection::connect(server).await?;
+                connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+                connection.close().await
+            })
+        });
+        done.join().unwrap()
+    });
+    done.unwrap();
 }
 
 /// A server of the test's own.

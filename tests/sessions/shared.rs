@@ -29,7 +29,7 @@ async fn keys(session: Session) -> String {
     session.keys().len().to_string()
 }
 
-on! { [in_memory in_redis] {
+on! { [in_memory in_sqlite in_postgres in_redis] {
     async fn two_hundred_requests_at_once_each_with_its_own_key_leave_two_hundred_keys(store) {
         let routes = routes().route("/set/{n}", get(set)).route("/keys", get(keys));
         let mut browser = Browser::new(Stack::new().layer(Sessions::new(store)).app(routes));

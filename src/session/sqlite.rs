@@ -1,0 +1,371 @@
+//! `SqliteStore`: sessions in a file, with nothing to install.
+
+use super::sql::{Columns, Key, Row, Table, Work, load, seconds};
+use super::{Capabilities, Record, Save, Saved, Store, StoreError, Token};
+use crate::database::{is_unavailable, waited};
+use crate::site::Start;
+use crate::{Error, Result};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Keeps sessions in an SQLite file: on the server, across restarts, and with nothing to install. For sites on one machine.
+///
+/// - A request's changes are merged into what is stored, in one step: requests at the same time lose nothing.
+/// - One task writes. It takes all saves that are waiting, up to 256, into one transaction, and tells them that they are
+///   done when that is committed. Requests that only read never wait for it (WAL mode).
+/// - What is acknowledged survives the end of the process, however it ends. A power cut may cost the last moments before it,
+///   and never damages the file, unless [`sync_every_commit`](SqliteStore::sync_every_commit) is on.
+/// - A row's name is the SHA-256 of the session's id: whoever reads the file, or a copy of it, can open no session.
+/// - Sessions that have ended are deleted once a minute by the layer.
+///
+/// The file is made if it is not there, for the site's user alone (mode 0600 on Unix); SQLite puts `-wal` and `-shm` beside
+/// it. Its folder has to be there. The table is `purlin_session`, and may stand in a file with others; but a file of its own
+/// is better, since SQLite has one writer for each file.
+///
+/// # Errors
+///
+/// The site does not start with a file that cannot be opened or written, or is no database. While it runs: 503 where the file
+/// is busy for longer than the [`timeout`](SqliteStore::timeout), or the disk is full; 500 where it is damaged.
+///
+/// ```no_run
+/// use purlin::layers::Sessions;
+/// use purlin::session::SqliteStore;
+///
+/// let layer = Sessions::new(SqliteStore::new("data/sessions.db"));
+/// ```
+pub struct SqliteStore {
+    path: PathBuf,
+    timeout: Duration,
+    sync: bool,
+    opened: OnceCell<Opened>,
+}
+
+struct Opened {
+    readers: SqlitePool,
+    writer: mpsc::Sender<Job>,
+}
+
+impl SqliteStore {
+    /// Sessions in this file. Nothing is opened before the site starts.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), timeout: Duration::from_secs(5), sync: false, opened: OnceCell::new() }
+    }
+
+    /// How long a request waits for its session to be read or written; 5 seconds by default.
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { timeout: limit, ..self }
+    }
+
+    /// Waits for the disk with each commit (`PRAGMA synchronous = FULL`), so that a power cut costs nothing acknowledged; off
+    /// by default. Saves that wait meanwhile share the next commit.
+    pub fn sync_every_commit(self, sync: bool) -> Self {
+        Self { sync, ..self }
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        let sync = if self.sync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(sync)
+            .busy_timeout(self.timeout)
+    }
+
+    /// Makes the file and the table, where they are not there.
+    async fn make(&self) -> Result<SqliteConnection, StoreError> {
+        make_file(&self.path).map_err(|cause| self.unopened(Box::new(cause)))?;
+        let made = async {
+            let mut connection = self.options().connect().await?;
+            connection.execute(TABLE).await?;
+            Ok(connection)
+        };
+        made.await.map_err(|cause: sqlx::Error| match failed(cause) {
+            StoreError::Other(cause) => self.unopened(cause),
+            other => other,
+        })
+    }
+
+    fn unopened(&self, cause: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+        StoreError::Other(Box::new(Unopened { path: self.path.clone(), cause }))
+    }
+
+    async fn opened(&self) -> Result<&Opened, StoreError> {
+        let open = async || {
+            let connection = self.make().await?;
+            let (writer, jobs) = mpsc::channel(QUEUE);
+            tokio::spawn(write(jobs, Some(connection), self.options()));
+            let readers = SqlitePoolOptions::new()
+                .max_connections(READERS)
+                .acquire_timeout(self.timeout)
+                .connect_lazy_with(self.options());
+            Ok(Opened { readers, writer })
+        };
+        self.opened.get_or_try_init(open).await
+    }
+
+    /// Has it done by the task that writes.
+    async fn ask(&self, what: What) -> Result<Done, StoreError> {
+        let asked = async {
+            let (reply, answer) = oneshot::channel();
+            let writer = &self.opened().await?.writer;
+            writer.send(Job { what, reply }).await.map_err(|_| unavailable(Gone))?;
+            answer.await.map_err(|_| unavailable(Gone))?
+        };
+        timeout(self.timeout, asked).await.map_err(unavailable)?
+    }
+}
+
+const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS purlin_session (
+        key BLOB NOT NULL PRIMARY KEY,
+        data TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        moved_to BLOB
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS purlin_session_expires ON purlin_session (expires);
+";
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// Saves that wait to be written; others wait to be among them.
+const QUEUE: usize = 1024;
+
+/// Saves in one transaction.
+const GROUP: usize = 256;
+
+/// What the task that writes is asked to do.
+enum What {
+    Save(Box<Work>),
+    Destroy(Key),
+    Collect(u64),
+}
+
+enum Done {
+    Saved(Saved),
+    Deleted(u64),
+}
+
+struct Job {
+    what: What,
+    reply: oneshot::Sender<Result<Done, StoreError>>,
+}
+
+/// Writes until the store is dropped.
+async fn write(mut jobs: mpsc::Receiver<Job>, mut connection: Option<SqliteConnection>, options: SqliteConnectOptions) {
+    let mut group = Vec::new();
+    while jobs.recv_many(&mut group, GROUP).await > 0 {
+        let done = together(&mut connection, &options, &group).await;
+        match done {
+            Ok(done) => {
+                for (job, done) in group.drain(..).zip(done) {
+                    // Who does not wait any more has been answered otherwise.
+                    let _ = job.reply.send(Ok(done));
+                }
+            }
+            // One of them is at fault, or all are: each by itself learns what is its own.
+            Err(_) if group.len() > 1 => {
+                for job in group.drain(..) {
+                    let done = together(&mut connection, &options, std::slice::from_ref(&job)).await;
+                    let done = done.map(|mut done| done.remove(0)); // one for one
+                    let _ = job.reply.send(done);
+                }
+            }
+            Err(error) => {
+                if let Some(job) = group.pop() {
+                    let _ = job.reply.send(Err(error));
+                }
+            }
+        }
+    }
+    if let Some(connection) = connection {
+        // Puts the log into the file; what is not put now is read from the log the next time.
+        let _ = connection.close().await;
+    }
+}
+
+/// Does all of it in one transaction, or nothing.
+async fn together(
+    connection: &mut Option<SqliteConnection>,
+    options: &SqliteConnectOptions,
+    group: &[Job],
+) -> Result<Vec<Done>, StoreError> {
+    let mut ours = match connection.take() {
+        Some(connection) => connection,
+        None => options.connect().await.map_err(failed)?,
+    };
+    // After a failure the connection is not used again: who knows what state it is in.
+    let done = transaction(&mut ours, group).await?;
+    *connection = Some(ours);
+    Ok(done)
+}
+
+async fn transaction(connection: &mut SqliteConnection, group: &[Job]) -> Result<Vec<Done>, StoreError> {
+    connection.execute("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut all = Vec::with_capacity(group.len());
+    for job in group {
+        all.push(match &job.what {
+            What::Save(work) => Done::Saved(work.run(&mut Rows(connection)).await?),
+            What::Destroy(key) => {
+                let delete = sqlx::query("DELETE FROM purlin_session WHERE key = ?").bind(key.bytes());
+                Done::Deleted(delete.execute(&mut *connection).await.map_err(failed)?.rows_affected())
+            }
+            What::Collect(now) => {
+                let delete = sqlx::query("DELETE FROM purlin_session WHERE expires <= ?").bind(seconds(*now));
+                Done::Deleted(delete.execute(&mut *connection).await.map_err(failed)?.rows_affected())
+            }
+        });
+    }
+    connection.execute("COMMIT").await.map_err(failed)?;
+    Ok(all)
+}
+
+struct Rows<'c>(&'c mut SqliteConnection);
+
+impl Table for Rows<'_> {
+    async fn read(&mut self, key: &Key, now: u64) -> Result<Option<Row>, StoreError> {
+        let select = "SELECT data, created, expires, moved_to FROM purlin_session WHERE key = ? AND expires > ?";
+        let select = sqlx::query_as::<Sqlite, Columns>(select).bind(key.bytes()).bind(seconds(now));
+        select.fetch_optional(&mut *self.0).await.map_err(failed)?.map(Row::read).transpose()
+    }
+
+    async fn write(&mut self, key: &Key, row: &Row) -> Result<(), StoreError> {
+        let replace =
+            "INSERT OR REPLACE INTO purlin_session (key, data, created, expires, moved_to) VALUES (?, ?, ?, ?, ?)";
+        let replace = sqlx::query(replace)
+            .bind(key.bytes())
+            .bind(row.data()?)
+            .bind(seconds(row.created))
+            .bind(seconds(row.expires))
+            .bind(row.moved_to.as_ref().map(Key::bytes));
+        replace.execute(&mut *self.0).await.map_err(failed).map(drop)
+    }
+}
+
+impl Store for SqliteStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::shared()
+    }
+
+    async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
+        let loaded = async {
+            let mut connection = self.opened().await?.readers.acquire().await.map_err(failed)?;
+            load(&mut Rows(&mut connection), token, now).await
+        };
+        timeout(self.timeout, loaded).await.map_err(unavailable)?
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
+        let Some(work) = Work::of(&save)? else {
+            return Ok(Saved::Gone);
+        };
+        match self.ask(What::Save(Box::new(work))).await? {
+            Done::Saved(saved) => Ok(saved),
+            Done::Deleted(_) => Ok(Saved::Gone), // never the answer to a save
+        }
+    }
+
+    async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
+        match token.id() {
+            Some(id) => self.ask(What::Destroy(Key::of(id)?)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn collect(&self, now: u64) -> Result<u64, StoreError> {
+        match self.ask(What::Collect(now)).await? {
+            Done::Deleted(count) => Ok(count),
+            Done::Saved(_) => Ok(0), // never the answer to this
+        }
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        format!("SqliteStore({})", self.path.display()).into()
+    }
+
+    fn start(&self, _: &mut Start) -> Result<()> {
+        // The connection belongs to the runtime that made it: what the requests use is opened by the first of them.
+        waited(async {
+            let connection = self.make().await.map_err(StoreError::carried)?;
+            connection.close().await.map_err(Error::from)
+        })
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("timeout", &self.timeout)
+            .field("sync_every_commit", &self.sync)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sessions are for the site's own user.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn failed(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    // SQLITE_FULL; the lowest byte is the primary code.
+    let full = code.is_some_and(|code| code & 0xff == 13);
+    if full || is_unavailable::<Sqlite>(&error) { unavailable(error) } else { StoreError::Other(Box::new(error)) }
+}
+
+fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(cause))
+}
+
+/// The file cannot be used.
+#[derive(Debug)]
+struct Unopened {
+    path: PathBuf,
+    cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        write!(f, "the session file {path} cannot be used: ")?;
+        if self.path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            f.write_str("there is no such folder; make it first")
+        } else if self.cause.is::<std::io::Error>() {
+            f.write_str("the site's user must be allowed to read and write it")
+        } else {
+            f.write_str("if it is no SQLite database, or damaged, move it away: a new one is made, and who was signed in signs in again")
+        }
+    }
+}
+
+impl std::error::Error for Unopened {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+/// The task that writes is gone.
+#[derive(Debug)]
+struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what writes the sessions has ended with its runtime")
+    }
+}
+
+impl std::error::Error for Gone {}

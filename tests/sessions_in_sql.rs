@@ -1,0 +1,250 @@
+//! Sessions in SQLite and PostgreSQL: what only a file, or a server of one's own, can do to them.
+
+use purlin::layers::Sessions;
+use purlin::session::Store;
+use purlin::site::Life;
+use purlin::{Result, Router, Service, Session, Stack, get};
+
+async fn count(session: Session) -> Result<String> {
+    Ok(session.increment("n", 1)?.to_string())
+}
+
+async fn sign_in(session: Session) -> Result<&'static str> {
+    session.rotate();
+    session.insert("user", "Ada")?;
+    Ok("")
+}
+
+fn site(store: impl Store) -> impl Service + 'static {
+    let routes = Router::new().route("/", get(async || "no session")).route("/count", get(count));
+    Stack::new().layer(Sessions::new(store)).app(routes.route("/sign-in", get(sign_in)))
+}
+
+/// Why a site does not start.
+fn refusal(store: impl Store) -> String {
+    format!("{:#}", Life::start(&site(store)).expect_err("it does not start"))
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use super::*;
+    use crate::servers::Folder;
+    use purlin::session::{SqliteStore, contract::store_contract};
+    use purlin::testing::Client;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn the_sqlite_store_keeps_the_contract() {
+        let folder = Folder::new();
+        let count = AtomicU32::new(0);
+        store_contract(async || {
+            let count = count.fetch_add(1, Ordering::Relaxed);
+            SqliteStore::new(folder.path().join(format!("{count}.db")))
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn sessions_outlive_the_site() {
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let client = Client::new(site(SqliteStore::new(&file)));
+        assert_eq!(client.get("/count").await.text(), "1");
+        let cookie = client.cookie("session").unwrap();
+        drop(client);
+        let client = Client::new(site(SqliteStore::new(&file)));
+        client.set_cookie("session", &cookie);
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
+    #[tokio::test]
+    async fn the_file_is_for_the_sites_user_and_opens_no_session() {
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let client = Client::new(site(SqliteStore::new(&file)));
+        client.get("/count").await;
+        client.get("/sign-in").await;
+        let cookie = client.cookie("session").unwrap();
+        for name in ["sessions.db", "sessions.db-wal"] {
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            let found = bytes.windows(cookie.len()).any(|window| window == cookie.as_bytes());
+            assert!(!found, "{name} holds the cookie");
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "{name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_said_when_the_site_starts() {
+        let folder = Folder::new();
+        let nowhere = folder.path().join("no/such/sessions.db");
+        let said = refusal(SqliteStore::new(&nowhere));
+        assert!(said.contains("no/such/sessions.db cannot be used: there is no such folder; make it first"), "{said}");
+
+        let text = folder.path().join("text.db");
+        std::fs::write(&text, "certainly not a database, but long enough to be looked at by one".repeat(100)).unwrap();
+        let said = refusal(SqliteStore::new(&text));
+        assert!(
+            said.contains("text.db cannot be used: if it is no SQLite database, or damaged, move it away"),
+            "{said}"
+        );
+        assert!(said.contains("file is not a database"), "{said}");
+
+        let said = refusal(SqliteStore::new(folder.path()));
+        assert!(said.contains("the site's user must be allowed to read and write it"), "{said}");
+        assert!(Life::start(&site(SqliteStore::new(folder.path().join("sessions.db")))).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_damaged_while_the_site_runs_is_an_error_of_the_request_and_the_site_lives_on() {
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        // So that there is something in the file, and not in the log alone.
+        let client = Client::new(site(SqliteStore::new(&file)));
+        client.get("/count").await;
+        let cookie = client.cookie("session").unwrap();
+        drop(client);
+        let client = Client::new(site(SqliteStore::new(&file))).expect_errors();
+        for name in ["sessions.db-wal", "sessions.db-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(name));
+        }
+        std::fs::write(&file, vec![0x5a; 16_384]).unwrap();
+        client.set_cookie("session", &cookie);
+        assert_eq!(client.get("/count").await.status(), 500);
+        assert_eq!(client.get("/").await.text(), "no session");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_somebody_keeps_locked_is_a_503_after_the_timeout() {
+        use purlin::sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let store = SqliteStore::new(&file).timeout(std::time::Duration::from_millis(100));
+        let client = Client::new(site(store)).expect_errors();
+        assert_eq!(client.get("/count").await.text(), "1");
+        let mut other = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        other.execute("BEGIN IMMEDIATE").await.unwrap();
+        assert_eq!(client.get("/count").await.status(), 503);
+        other.execute("COMMIT").await.unwrap();
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
+    /// A process that writes sessions and says so, until it is killed.
+    #[cfg(unix)]
+    mod killed {
+        use super::*;
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+
+        #[tokio::test]
+        async fn what_is_acknowledged_survives_the_killed_process() {
+            let folder = Folder::new();
+            let file = folder.path().join("sessions.db");
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "sessions_in_sql::sqlite::killed::a_writer_for_the_test_above",
+                    "--ignored",
+                    "--nocapture",
+                ])
+                .env("PURLIN_TEST_FILE", &file)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut acknowledged = Vec::new();
+            while acknowledged.len() < 50 {
+                let line = lines.next().expect("it goes on").unwrap();
+                acknowledged.extend(line.strip_prefix("written ").map(str::to_owned));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // Also those that it said before it was gone.
+            acknowledged
+                .extend(lines.map_while(Result::ok).filter_map(|line| Some(line.strip_prefix("written ")?.to_owned())));
+            let client = Client::new(site(SqliteStore::new(&file)));
+            for cookie in acknowledged {
+                client.set_cookie("session", &cookie);
+                assert_eq!(client.get("/count").await.text(), "2");
+            }
+        }
+
+        #[tokio::test]
+        #[ignore = "a part of another test"]
+        async fn a_writer_for_the_test_above() {
+            let store = std::sync::Arc::new(SqliteStore::new(std::env::var_os("PURLIN_TEST_FILE").unwrap()));
+            loop {
+                let client = Client::new(site(store.clone()));
+                assert_eq!(client.get("/count").await.text(), "1");
+                println!("written {}", client.cookie("session").unwrap());
+            }
+        }
+    }
+}
+
+#[cfg(all(feature = "postgres", unix))]
+mod postgres {
+    use super::*;
+    use crate::servers::postgres::{Postgres, store};
+    use purlin::session::{PostgresStore, contract::store_contract};
+    use purlin::testing::Client;
+    use std::sync::Mutex;
+
+    #[tokio::test]
+    async fn the_postgres_store_keeps_the_contract() {
+        let databases = Mutex::new(Vec::new());
+        if store().is_none() {
+            return;
+        }
+        store_contract(async || {
+            let database = store().expect("it was there");
+            let store = database.store();
+            databases.lock().unwrap().push(database);
+            store
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn two_servers_that_start_at_once_both_start() {
+        let Some(database) = store() else { return };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(async { Life::start(&site(database.store())).map(drop).unwrap() });
+                });
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_restart_of_the_server_costs_no_session() {
+        let Some(server) = Postgres::new() else { return };
+        let client = Client::new(site(PostgresStore::new(&server.url()))).expect_errors();
+        assert_eq!(client.get("/count").await.text(), "1");
+        server.kill();
+        assert_eq!(client.get("/count").await.status(), 503);
+        assert_eq!(client.get("/").await.text(), "no session");
+        server.start();
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_said_when_the_site_starts_unless_it_need_not_be() {
+        let there = "postgres://site:hunter2@localhost/site?host=/nowhere";
+        let said = refusal(PostgresStore::new(there));
+        assert!(said.contains("PostgreSQL is asked when the site starts, unless `check_at_start(false)`"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(Life::start(&site(PostgresStore::new(there).check_at_start(false))).is_ok());
+        let client = Client::new(site(PostgresStore::new(there).check_at_start(false))).expect_errors();
+        assert_eq!(client.get("/count").await.status(), 503);
+        let said = refusal(PostgresStore::new("mysql://site:hunter2@localhost/site").check_at_start(false));
+        assert!(said.contains("expected one such as postgres://"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
