@@ -1,6 +1,6 @@
 //! A site's database: a pool of connections, migrations, and one transaction a request.
 //!
-//! With the feature `sqlite` or `postgres`, on [sqlx](crate::sqlx), whose queries a handler writes as they are. Three things
+//! With the feature `sqlite` or `postgres`, on [sqlx], whose queries a handler writes as they are. Three things
 //! come with it:
 //!
 //! - [`Database`] is a layer. What stands below it takes the pool as [`State`]`<Pool<…>>`. When the site starts it runs the
