@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::time::timeout;
@@ -101,7 +102,7 @@ impl SqliteStore {
         let open = async || {
             let connection = self.make().await?;
             let (writer, jobs) = mpsc::channel(QUEUE);
-            tokio::spawn(write(jobs, Some(connection), self.options()));
+            tokio::spawn(write(jobs, File { options: self.options(), connection: Some(connection) }));
             let readers = SqlitePoolOptions::new()
                 .max_connections(READERS)
                 .acquire_timeout(self.timeout)
@@ -111,15 +112,22 @@ impl SqliteStore {
         self.opened.get_or_try_init(open).await
     }
 
-    /// Has it done by the task that writes.
+    /// Has it done by the task that writes. After an error it has not been done, and will not be.
     async fn ask(&self, what: What) -> Result<Done, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        let turn = Arc::new(OnceLock::new());
+        let job = Job { what, turn: turn.clone(), reply };
         let asked = async {
-            let (reply, answer) = oneshot::channel();
             let writer = &self.opened().await?.writer;
-            writer.send(Job { what, reply }).await.map_err(|_| unavailable(Gone))?;
-            answer.await.map_err(|_| unavailable(Gone))?
+            writer.send(job).await.map_err(|_| unavailable(Gone))?;
+            (&mut answer).await.map_err(|_| unavailable(Gone))?
         };
-        timeout(self.timeout, asked).await.map_err(unavailable)?
+        match timeout(self.timeout, asked).await {
+            Ok(done) => done,
+            Err(elapsed) if turn.set(Turn::TooLate).is_ok() => Err(unavailable(elapsed)),
+            // It is in the transaction that is about to be committed: nobody else's lock is waited for any more.
+            Err(_) => answer.await.map_err(|_| unavailable(Gone))?,
+        }
     }
 }
 
@@ -157,62 +165,85 @@ enum Done {
 
 struct Job {
     what: What,
+    turn: Arc<OnceLock<Turn>>,
     reply: oneshot::Sender<Result<Done, StoreError>>,
 }
 
+/// What became of a job first. A request which is told that its change could not be written must not find it made later,
+/// when somebody who had locked the file has let go.
+enum Turn {
+    Taken,
+    TooLate,
+}
+
+impl Job {
+    /// Whether it is still to be done, and the task's own from now on.
+    fn take(&self) -> bool {
+        !self.reply.is_closed() && matches!(self.turn.get_or_init(|| Turn::Taken), Turn::Taken)
+    }
+}
+
 /// Writes until the store is dropped.
-async fn write(mut jobs: mpsc::Receiver<Job>, mut connection: Option<SqliteConnection>, options: SqliteConnectOptions) {
-    let mut group = Vec::new();
-    while jobs.recv_many(&mut group, GROUP).await > 0 {
-        let done = together(&mut connection, &options, &group).await;
-        match done {
-            Ok(done) => {
-                for (job, done) in group.drain(..).zip(done) {
-                    // Who does not wait any more has been answered otherwise.
-                    let _ = job.reply.send(Ok(done));
+async fn write(mut jobs: mpsc::Receiver<Job>, mut file: File) {
+    let mut waiting = Vec::new();
+    while jobs.recv_many(&mut waiting, GROUP).await > 0 {
+        let mut at_once = GROUP;
+        while !waiting.is_empty() {
+            // Who does not wait any more has been answered otherwise: that nobody takes the reply is no failure.
+            let mut connection = match file.begin().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // Before any job was looked at: it is everybody's failure, and not waited for once for each.
+                    let again = repeated(error);
+                    waiting.drain(..).for_each(|job| _ = job.reply.send(Err(again())));
+                    break;
                 }
-            }
-            // One of them is at fault, or all are: each by itself learns what is its own.
-            Err(_) if group.len() > 1 => {
-                for job in group.drain(..) {
-                    let done = together(&mut connection, &options, std::slice::from_ref(&job)).await;
-                    let done = done.map(|mut done| done.remove(0)); // one for one
-                    let _ = job.reply.send(done);
+            };
+            let group = &waiting[..at_once.min(waiting.len())];
+            match transaction(&mut connection, group).await {
+                Ok(done) => {
+                    // After a failure it is not used again: who knows what state it is in.
+                    file.connection = Some(connection);
+                    waiting.drain(..done.len()).zip(done).for_each(|(job, done)| _ = job.reply.send(Ok(done)));
                 }
-            }
-            Err(error) => {
-                if let Some(job) = group.pop() {
-                    let _ = job.reply.send(Err(error));
-                }
+                // One of them is at fault, or all are: each by itself learns what is its own.
+                Err(_) if group.len() > 1 => at_once = 1,
+                Err(error) => _ = waiting.remove(0).reply.send(Err(error)),
             }
         }
     }
-    if let Some(connection) = connection {
+    if let Some(connection) = file.connection {
         // Puts the log into the file; what is not put now is read from the log the next time.
         let _ = connection.close().await;
     }
 }
 
-/// Does all of it in one transaction, or nothing.
-async fn together(
-    connection: &mut Option<SqliteConnection>,
-    options: &SqliteConnectOptions,
-    group: &[Job],
-) -> Result<Vec<Done>, StoreError> {
-    let mut ours = match connection.take() {
-        Some(connection) => connection,
-        None => options.connect().await.map_err(failed)?,
-    };
-    // After a failure the connection is not used again: who knows what state it is in.
-    let done = transaction(&mut ours, group).await?;
-    *connection = Some(ours);
-    Ok(done)
+/// The file, as the task has it that writes.
+struct File {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
 }
 
+impl File {
+    /// A connection in a transaction that has the file's lock.
+    async fn begin(&mut self) -> Result<SqliteConnection, StoreError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await.map_err(failed)?,
+        };
+        connection.execute("BEGIN IMMEDIATE").await.map_err(failed)?;
+        Ok(connection)
+    }
+}
+
+/// Does all of it and commits, or does nothing.
 async fn transaction(connection: &mut SqliteConnection, group: &[Job]) -> Result<Vec<Done>, StoreError> {
-    connection.execute("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut all = Vec::with_capacity(group.len());
     for job in group {
+        if !job.take() {
+            all.push(Done::Deleted(0)); // for nobody
+            continue;
+        }
         all.push(match &job.what {
             What::Save(work) => Done::Saved(work.run(&mut Rows(connection)).await?),
             What::Destroy(key) => {
@@ -325,6 +356,16 @@ fn failed(error: sqlx::Error) -> StoreError {
     // SQLITE_FULL; the lowest byte is the primary code.
     let full = code.is_some_and(|code| code & 0xff == 13);
     if full || is_unavailable::<Sqlite>(&error) { unavailable(error) } else { StoreError::Other(Box::new(error)) }
+}
+
+/// The same failure for each of those whom it concerns.
+fn repeated(error: StoreError) -> impl Fn() -> StoreError {
+    let passing = matches!(error, StoreError::Unavailable(_));
+    let cause: Arc<dyn std::error::Error + Send + Sync> = match error {
+        StoreError::Unavailable(cause) | StoreError::Other(cause) => cause.into(),
+        error => Arc::new(error),
+    };
+    move || if passing { unavailable(cause.clone()) } else { StoreError::Other(Box::new(cause.clone())) }
 }
 
 fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
