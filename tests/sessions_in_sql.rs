@@ -118,6 +118,25 @@ mod sqlite {
         assert_eq!(client.get("/").await.text(), "no session");
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_is_deleted_or_replaced_while_the_site_runs_is_a_503_until_it_is_back() {
+        let folder = Folder::new();
+        let (file, elsewhere) = (folder.path().join("sessions.db"), folder.path().join("moved.db"));
+        let client = Client::new(site(SqliteStore::new(&file))).expect_errors();
+        assert_eq!(client.get("/count").await.text(), "1");
+        std::fs::rename(&file, &elsewhere).unwrap();
+        for _ in 0..2 {
+            assert_eq!(client.get("/count").await.status(), 503);
+            let stranger = client.another_visitor();
+            assert_eq!(stranger.get("/count").await.status(), 503, "no session begins in a file without a name");
+            std::fs::write(&file, "").unwrap();
+        }
+        assert_eq!(client.get("/").await.text(), "no session");
+        std::fs::rename(&elsewhere, &file).unwrap();
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_file_that_somebody_keeps_locked_is_a_503_after_the_timeout() {
         use purlin::sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
@@ -128,9 +147,12 @@ mod sqlite {
         assert_eq!(client.get("/count").await.text(), "1");
         let mut other = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
         other.execute("BEGIN IMMEDIATE").await.unwrap();
-        assert_eq!(client.get("/count").await.status(), 503);
+        for _ in 0..5 {
+            let answers = tokio::join!(client.get("/count"), client.get("/count"), client.get("/count"));
+            assert_eq!([answers.0.status(), answers.1.status(), answers.2.status()], [503; 3]);
+        }
         other.execute("COMMIT").await.unwrap();
-        assert_eq!(client.get("/count").await.text(), "2");
+        assert_eq!(client.get("/count").await.text(), "2", "who was answered 503 was not counted later");
     }
 
     /// A process that writes sessions and says so, until it is killed.

@@ -33,8 +33,9 @@ use tokio::time::timeout;
 ///
 /// # Errors
 ///
-/// The site does not start with a file that cannot be opened or written, or is no database. While it runs: 503 where the file
-/// is busy for longer than the [`timeout`](SqliteStore::timeout), or the disk is full; 500 where it is damaged.
+/// The site does not start with a file that cannot be opened or written, or is no database. While it runs: 503 where another
+/// program keeps the file locked for longer than the [`timeout`](SqliteStore::timeout), where the disk is full or fails, and
+/// where the file was deleted or replaced; 500 where it is damaged. What was answered so is not written, not later either.
 ///
 /// ```no_run
 /// use purlin::layers::Sessions;
@@ -50,6 +51,7 @@ pub struct SqliteStore {
 }
 
 struct Opened {
+    identity: Option<Identity>,
     readers: SqlitePool,
     writer: mpsc::Sender<Job>,
 }
@@ -82,20 +84,25 @@ impl SqliteStore {
 
     /// Makes the file and the table, where they are not there.
     async fn make(&self) -> Result<SqliteConnection, StoreError> {
-        make_file(&self.path).map_err(|cause| self.unopened(Box::new(cause)))?;
+        make_file(&self.path).map_err(|cause| {
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let why = if folder.is_some_and(|folder| !folder.is_dir()) { NO_FOLDER } else { NOT_ALLOWED };
+            self.unopened(why, Box::new(cause))
+        })?;
         let made = async {
             let mut connection = self.options().connect().await?;
             connection.execute(TABLE).await?;
             Ok(connection)
         };
         made.await.map_err(|cause: sqlx::Error| match failed(cause) {
-            StoreError::Other(cause) => self.unopened(cause),
+            StoreError::Unavailable(cause) => unavailable(Unopened { path: self.path.clone(), why: DISK, cause }),
+            StoreError::Other(cause) => self.unopened(DAMAGED, cause),
             other => other,
         })
     }
 
-    fn unopened(&self, cause: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-        StoreError::Other(Box::new(Unopened { path: self.path.clone(), cause }))
+    fn unopened(&self, why: &'static str, cause: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+        StoreError::Other(Box::new(Unopened { path: self.path.clone(), why, cause }))
     }
 
     async fn opened(&self) -> Result<&Opened, StoreError> {
@@ -107,9 +114,15 @@ impl SqliteStore {
                 .max_connections(READERS)
                 .acquire_timeout(self.timeout)
                 .connect_lazy_with(self.options());
-            Ok(Opened { readers, writer })
+            Ok(Opened { identity: identity(&self.path), readers, writer })
         };
-        self.opened.get_or_try_init(open).await
+        let opened = self.opened.get_or_try_init(open).await?;
+        // SQLite would go on with a file that has no name any more, and all that is written would be lost when the site
+        // ends. This blocks the thread, for a microsecond.
+        if identity(&self.path) != opened.identity {
+            return Err(unavailable(Replaced { path: self.path.clone() }));
+        }
+        Ok(opened)
     }
 
     /// Has it done by the task that writes. After an error it has not been done, and will not be.
@@ -342,6 +355,21 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
+/// Which file it is that has the name: device and inode.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// A file that is open cannot be deleted or renamed there.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}
+
 /// Sessions are for the site's own user.
 fn make_file(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
@@ -353,9 +381,9 @@ fn make_file(path: &Path) -> std::io::Result<()> {
 
 fn failed(error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    // SQLITE_FULL; the lowest byte is the primary code.
-    let full = code.is_some_and(|code| code & 0xff == 13);
-    if full || is_unavailable::<Sqlite>(&error) { unavailable(error) } else { StoreError::Other(Box::new(error)) }
+    // SQLITE_IOERR, SQLITE_FULL and SQLITE_CANTOPEN; the lowest byte is the primary code.
+    let disk = code.is_some_and(|code| matches!(code & 0xff, 10 | 13 | 14));
+    if disk || is_unavailable::<Sqlite>(&error) { unavailable(error) } else { StoreError::Other(Box::new(error)) }
 }
 
 /// The same failure for each of those whom it concerns.
@@ -376,20 +404,19 @@ fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreEr
 #[derive(Debug)]
 struct Unopened {
     path: PathBuf,
+    why: &'static str,
     cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
+const NO_FOLDER: &str = "there is no such folder; make it first";
+const NOT_ALLOWED: &str = "the site's user must be allowed to read and write it";
+const DISK: &str = "another program has locked it, the disk is full, or the site's user must not make files beside it";
+const DAMAGED: &str = "if it is no SQLite database, or damaged, move it away, with its -wal and -shm: a new one is made, \
+                       and who was signed in signs in again";
+
 impl fmt::Display for Unopened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        write!(f, "the session file {path} cannot be used: ")?;
-        if self.path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-            f.write_str("there is no such folder; make it first")
-        } else if self.cause.is::<std::io::Error>() {
-            f.write_str("the site's user must be allowed to read and write it")
-        } else {
-            f.write_str("if it is no SQLite database, or damaged, move it away: a new one is made, and who was signed in signs in again")
-        }
+        write!(f, "the session file {} cannot be used: {}", self.path.display(), self.why)
     }
 }
 
@@ -398,6 +425,24 @@ impl std::error::Error for Unopened {
         Some(&*self.cause)
     }
 }
+
+/// The name belongs to another file, or to none.
+#[derive(Debug)]
+struct Replaced {
+    path: PathBuf,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        write!(
+            f,
+            "the session file {path} was deleted or replaced: put it back, or restart the site to go on with another"
+        )
+    }
+}
+
+impl std::error::Error for Replaced {}
 
 /// The task that writes is gone.
 #[derive(Debug)]
