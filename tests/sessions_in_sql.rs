@@ -155,6 +155,53 @@ mod sqlite {
         assert_eq!(client.get("/count").await.text(), "2", "who was answered 503 was not counted later");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_processes_with_one_file_lose_no_count() {
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let one = Client::new(site(SqliteStore::new(&file)));
+        let two = Client::new(site(SqliteStore::new(&file)));
+        assert_eq!(one.get("/count").await.text(), "1");
+        two.set_cookie("session", &one.cookie("session").unwrap());
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            requests.spawn(one.get("/count").into_future());
+            requests.spawn(two.get("/count").into_future());
+        }
+        assert!(requests.join_all().await.iter().all(|page| page.status() == 200));
+        assert_eq!(one.get("/count").await.text(), "202");
+    }
+
+    #[tokio::test]
+    async fn ended_sessions_are_collected_however_many_they_are() {
+        use purlin::sqlx::{self, ConnectOptions, sqlite::SqliteConnectOptions};
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let store = std::sync::Arc::new(SqliteStore::new(&file));
+        let client = Client::new(site(store.clone()));
+        assert_eq!(client.get("/count").await.text(), "1");
+        let mut other = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        let insert = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 2500) \
+                      INSERT INTO purlin_session SELECT randomblob(32), '{}', 1, n, NULL FROM number";
+        sqlx::query(insert).execute(&mut other).await.unwrap();
+        assert_eq!(store.collect(2400).await.unwrap(), 2400);
+        assert_eq!(store.collect(2600).await.unwrap(), 100);
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_version_is_not_touched() {
+        use purlin::sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        assert!(Life::start(&site(SqliteStore::new(&file))).is_ok());
+        let mut other = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        other.execute("UPDATE purlin_session_version SET version = 2").await.unwrap();
+        let said = refusal(SqliteStore::new(&file));
+        assert!(said.contains("sessions.db cannot be used: give this site another file"), "{said}");
+        assert!(said.contains("expected version 1 or one before, found 2, of a newer Purlin"), "{said}");
+    }
+
     /// A process that writes sessions and says so, until it is killed.
     #[cfg(unix)]
     mod killed {

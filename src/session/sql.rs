@@ -78,6 +78,57 @@ pub(super) trait Table {
     fn write(&mut self, key: &Key, row: &Row) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// The tables as a whole.
+pub(super) trait Schema {
+    /// Begins a transaction that nobody else who updates the tables is in.
+    const BEGIN: &'static str;
+
+    /// What leads from each version of the tables to the next, the first from none; each notes its own.
+    const STEPS: &'static [&'static str];
+
+    /// The version that was noted last; 0 where there are no tables.
+    fn version(&mut self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    fn execute(&mut self, statement: &'static str) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Makes the tables, or brings them to the version that is used here. Asks for nothing more than reading where they are.
+pub(super) async fn update<S: Schema>(schema: &mut S) -> Result<(), StoreError> {
+    if missing::<S>(schema.version().await?)?.is_empty() {
+        return Ok(());
+    }
+    schema.execute(S::BEGIN).await?;
+    // Again: somebody else may have been quicker.
+    for step in missing::<S>(schema.version().await?)? {
+        schema.execute(step).await?;
+    }
+    schema.execute("COMMIT").await
+}
+
+fn missing<S: Schema>(version: i64) -> Result<&'static [&'static str], StoreError> {
+    let steps = usize::try_from(version).ok().and_then(|version| S::STEPS.get(version..));
+    steps.ok_or_else(|| StoreError::Other(Box::new(Newer { found: version, known: S::STEPS.len() })))
+}
+
+/// The tables are of a version that is not known here.
+#[derive(Debug)]
+pub(super) struct Newer {
+    found: i64,
+    known: usize,
+}
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, known } = self;
+        write!(
+            f,
+            "the tables of the sessions: expected version {known} or one before, found {found}, of a newer Purlin"
+        )
+    }
+}
+
+impl std::error::Error for Newer {}
+
 /// A [`Save`] on its own legs.
 pub(super) struct Work {
     session: Option<Key>,
@@ -172,6 +223,24 @@ pub(super) async fn load(table: &mut impl Table, token: Token<'_>, now: u64) -> 
         home = next.moved_to;
     }
     Ok(Some(Record::new(row.values, row.created, row.expires)))
+}
+
+/// So many ended sessions are deleted at a time, so that saves need not wait for all of them.
+pub(super) const PORTION: u32 = 1000;
+
+/// Deletes portions until one is not full; how many rows that were.
+pub(super) async fn collect<F>(mut portion: impl FnMut() -> F) -> Result<u64, StoreError>
+where
+    F: Future<Output = Result<u64, StoreError>> + Send,
+{
+    let mut all = 0;
+    loop {
+        let deleted = portion().await?;
+        all += deleted;
+        if deleted < u64::from(PORTION) {
+            return Ok(all);
+        }
+    }
 }
 
 /// So often a session is followed to where it went: each time is a rotation of the last few seconds.

@@ -1,6 +1,6 @@
 //! `SqliteStore`: sessions in a file, with nothing to install.
 
-use super::sql::{Columns, Key, Row, Table, Work, load, seconds};
+use super::sql::{Columns, Key, Newer, PORTION, Row, Schema, Table, Work, collect, load, seconds, update};
 use super::{Capabilities, Record, Save, Saved, Store, StoreError, Token};
 use crate::database::{is_unavailable, waited};
 use crate::site::Start;
@@ -90,12 +90,13 @@ impl SqliteStore {
             self.unopened(why, Box::new(cause))
         })?;
         let made = async {
-            let mut connection = self.options().connect().await?;
-            connection.execute(TABLE).await?;
+            let mut connection = self.options().connect().await.map_err(failed)?;
+            update(&mut Tables(&mut connection)).await?;
             Ok(connection)
         };
-        made.await.map_err(|cause: sqlx::Error| match failed(cause) {
+        made.await.map_err(|error| match error {
             StoreError::Unavailable(cause) => unavailable(Unopened { path: self.path.clone(), why: DISK, cause }),
+            StoreError::Other(cause) if cause.is::<Newer>() => self.unopened(NEWER, cause),
             StoreError::Other(cause) => self.unopened(DAMAGED, cause),
             other => other,
         })
@@ -144,16 +145,36 @@ impl SqliteStore {
     }
 }
 
-const TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS purlin_session (
-        key BLOB NOT NULL PRIMARY KEY,
-        data TEXT NOT NULL,
-        created INTEGER NOT NULL,
-        expires INTEGER NOT NULL,
-        moved_to BLOB
-    ) STRICT;
-    CREATE INDEX IF NOT EXISTS purlin_session_expires ON purlin_session (expires);
-";
+struct Tables<'c>(&'c mut SqliteConnection);
+
+impl Schema for Tables<'_> {
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    const STEPS: &'static [&'static str] = &["
+        CREATE TABLE purlin_session (
+            key BLOB NOT NULL PRIMARY KEY,
+            data TEXT NOT NULL,
+            created INTEGER NOT NULL,
+            expires INTEGER NOT NULL,
+            moved_to BLOB
+        ) STRICT;
+        CREATE INDEX purlin_session_expires ON purlin_session (expires);
+        CREATE TABLE purlin_session_version (version INTEGER NOT NULL) STRICT;
+        INSERT INTO purlin_session_version (version) VALUES (1);
+    "];
+
+    async fn version(&mut self) -> Result<i64, StoreError> {
+        let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'purlin_session_version'";
+        if self.0.fetch_optional(table).await.map_err(failed)?.is_none() {
+            return Ok(0);
+        }
+        sqlx::query_scalar("SELECT version FROM purlin_session_version").fetch_one(&mut *self.0).await.map_err(failed)
+    }
+
+    async fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.0.execute(statement).await.map_err(failed).map(drop)
+    }
+}
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -264,7 +285,9 @@ async fn transaction(connection: &mut SqliteConnection, group: &[Job]) -> Result
                 Done::Deleted(delete.execute(&mut *connection).await.map_err(failed)?.rows_affected())
             }
             What::Collect(now) => {
-                let delete = sqlx::query("DELETE FROM purlin_session WHERE expires <= ?").bind(seconds(*now));
+                let delete = "DELETE FROM purlin_session WHERE rowid IN \
+                              (SELECT rowid FROM purlin_session WHERE expires <= ? LIMIT ?)";
+                let delete = sqlx::query(delete).bind(seconds(*now)).bind(PORTION);
                 Done::Deleted(delete.execute(&mut *connection).await.map_err(failed)?.rows_affected())
             }
         });
@@ -326,10 +349,11 @@ impl Store for SqliteStore {
     }
 
     async fn collect(&self, now: u64) -> Result<u64, StoreError> {
-        match self.ask(What::Collect(now)).await? {
+        let portion = async || match self.ask(What::Collect(now)).await? {
             Done::Deleted(count) => Ok(count),
             Done::Saved(_) => Ok(0), // never the answer to this
-        }
+        };
+        collect(portion).await
     }
 
     fn name(&self) -> Cow<'static, str> {
@@ -411,6 +435,7 @@ struct Unopened {
 const NO_FOLDER: &str = "there is no such folder; make it first";
 const NOT_ALLOWED: &str = "the site's user must be allowed to read and write it";
 const DISK: &str = "another program has locked it, the disk is full, or the site's user must not make files beside it";
+const NEWER: &str = "give this site another file, or the version of Purlin that has written it";
 const DAMAGED: &str = "if it is no SQLite database, or damaged, move it away, with its -wal and -shm: a new one is made, \
                        and who was signed in signs in again";
 
