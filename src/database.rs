@@ -305,6 +305,12 @@ pub(crate) fn is_unavailable<D: Dialect>(error: &sqlx::Error) -> bool {
     D::is_unavailable(error)
 }
 
+/// The statement that begins a transaction which writes, and whose statements the database ends after this time.
+#[cfg(feature = "postgres")]
+pub(crate) fn begin<D: Dialect>(limit: Duration) -> String {
+    D::begin(false, limit)
+}
+
 /// Does the work on a thread of its own and waits for that: a site starts in code that is not async, and the runtime that it
 /// is called from may have this one thread only.
 pub(crate) fn waited<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {

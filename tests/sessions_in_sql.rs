@@ -291,6 +291,58 @@ mod postgres {
         });
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_visitor_whose_session_is_locked_keeps_nobody_else_from_theirs() {
+        use purlin::sqlx::{Connection, Executor, PgConnection};
+        let Some(server) = Postgres::new() else { return };
+        let store = PostgresStore::new(&server.url()).timeout(std::time::Duration::from_millis(300));
+        let client = Client::new(site(store)).expect_errors();
+        assert_eq!(client.get("/count").await.text(), "1");
+        let other = client.another_visitor();
+        assert_eq!(other.get("/count").await.text(), "1");
+        let cookie = client.cookie("session").unwrap();
+        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        let lock =
+            "BEGIN; SELECT 1 FROM purlin_session WHERE key = (SELECT key FROM purlin_session LIMIT 1) FOR UPDATE";
+        connection.execute(lock).await.unwrap();
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..30 {
+            requests.spawn(client.get("/count").into_future());
+        }
+        assert!(requests.join_all().await.iter().all(|page| page.status() == 503));
+        assert_eq!(other.get("/count").await.text(), "2");
+        connection.execute("COMMIT").await.unwrap();
+        client.set_cookie("session", &cookie);
+        assert_eq!(client.get("/count").await.text(), "2");
+    }
+
+    #[tokio::test]
+    async fn ended_sessions_are_collected_but_for_those_that_somebody_works_on() {
+        use purlin::sqlx::{self, Connection, Executor, PgConnection};
+        let Some(server) = Postgres::new() else { return };
+        let store = PostgresStore::new(&server.url());
+        assert_eq!(store.collect(2400).await.unwrap(), 0);
+        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        let insert = "INSERT INTO purlin_session \
+                      SELECT sha256(n::text::bytea), '{}', 1, n, NULL FROM generate_series(1, 2500) AS n";
+        sqlx::query(insert).execute(&mut connection).await.unwrap();
+        connection.execute("BEGIN; SELECT 1 FROM purlin_session WHERE expires = 7 FOR UPDATE").await.unwrap();
+        assert_eq!(store.collect(2400).await.unwrap(), 2399);
+        connection.execute("COMMIT").await.unwrap();
+        assert_eq!(store.collect(2600).await.unwrap(), 101);
+    }
+
+    #[tokio::test]
+    async fn tables_of_a_newer_version_are_not_touched() {
+        use purlin::sqlx::{Connection, Executor, PgConnection};
+        let Some(server) = Postgres::new() else { return };
+        assert!(Life::start(&site(PostgresStore::new(&server.url()))).is_ok());
+        let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+        connection.execute("UPDATE purlin_session_version SET version = 2").await.unwrap();
+        let said = refusal(PostgresStore::new(&server.url()));
+        assert!(said.contains("expected version 1 or one before, found 2, of a newer Purlin"), "{said}");
+    }
+
     #[tokio::test]
     async fn a_restart_of_the_server_costs_no_session() {
         let Some(server) = Postgres::new() else { return };

@@ -1,12 +1,13 @@
 //! `PostgresStore`: sessions in PostgreSQL, for sites that have it already.
 
-use super::sql::{Columns, Key, Row, Table, Work, load, seconds};
+use super::sql::{Columns, Key, PORTION, Row, Schema, Table, Work, collect, load, seconds, update};
 use super::{Capabilities, Record, Save, Saved, Store, StoreError, Token};
-use crate::database::{is_unavailable, waited};
+use crate::database::{begin, is_unavailable, waited};
 use crate::site::Start;
 use crate::{Error, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres, Transaction};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -90,14 +91,11 @@ impl PostgresStore {
     async fn make(&self) -> Result<PgConnection, StoreError> {
         let options = self.options()?;
         let made = async {
-            let mut connection = options.connect().await?;
-            let there = "SELECT to_regclass('purlin_session') IS NOT NULL";
-            if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut connection).await? {
-                connection.execute(TABLE).await?;
-            }
+            let mut connection = options.connect().await.map_err(failed)?;
+            update(&mut Tables(&mut connection)).await?;
             Ok(connection)
         };
-        timeout(self.timeout, made).await.map_err(unavailable)?.map_err(failed)
+        self.within(made).await
     }
 
     async fn pool(&self) -> Result<&PgPool, StoreError> {
@@ -117,28 +115,58 @@ impl PostgresStore {
         timeout(self.timeout, work).await.map_err(unavailable)?
     }
 
-    async fn delete(
-        &self,
-        delete: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
-    ) -> Result<u64, StoreError> {
-        self.within(async { Ok(delete.execute(self.pool().await?).await.map_err(failed)?.rows_affected()) }).await
+    /// The server keeps the limit too. A lock that is waited for would take a connection from the pool for as long as it
+    /// is held, and a server of the site that has been stopped in the middle would hold one for ever.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let begin = AssertSqlSafe(begin::<Postgres>(self.timeout));
+        self.pool().await?.begin_with(begin).await.map_err(failed)
+    }
+
+    /// How many rows were deleted.
+    async fn delete(&self, delete: Query<'_, Postgres, PgArguments>) -> Result<u64, StoreError> {
+        let deleted = async {
+            let mut transaction = self.begin().await?;
+            let deleted = delete.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
+            transaction.commit().await.map_err(failed)?;
+            Ok(deleted)
+        };
+        self.within(deleted).await
     }
 }
 
-// Of two servers that start at the same time one waits: `IF NOT EXISTS` alone fails where both make it.
-const TABLE: &str = "
-    BEGIN;
-    SELECT pg_advisory_xact_lock(7814427310451);
-    CREATE TABLE IF NOT EXISTS purlin_session (
-        key bytea PRIMARY KEY,
-        data text NOT NULL,
-        created bigint NOT NULL,
-        expires bigint NOT NULL,
-        moved_to bytea
-    );
-    CREATE INDEX IF NOT EXISTS purlin_session_expires ON purlin_session (expires);
-    COMMIT;
-";
+struct Tables<'c>(&'c mut PgConnection);
+
+impl Schema for Tables<'_> {
+    // The lock is for servers that start at the same time. The number means nothing.
+    const BEGIN: &'static str = "BEGIN; SELECT pg_advisory_xact_lock(7814427310451)";
+
+    const STEPS: &'static [&'static str] = &["
+        CREATE TABLE purlin_session (
+            key bytea PRIMARY KEY,
+            data text NOT NULL,
+            created bigint NOT NULL,
+            expires bigint NOT NULL,
+            moved_to bytea
+        );
+        CREATE INDEX purlin_session_expires ON purlin_session (expires);
+        CREATE TABLE purlin_session_version (version bigint NOT NULL);
+        INSERT INTO purlin_session_version (version) VALUES (1);
+    "];
+
+    async fn version(&mut self) -> Result<i64, StoreError> {
+        // Not by `to_regclass`, which may answer from before the lock.
+        let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE \
+                     schemaname = ANY (current_schemas(false)) AND tablename = 'purlin_session_version')";
+        if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *self.0).await.map_err(failed)? {
+            return Ok(0);
+        }
+        sqlx::query_scalar("SELECT version FROM purlin_session_version").fetch_one(&mut *self.0).await.map_err(failed)
+    }
+
+    async fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.0.execute(statement).await.map_err(failed).map(drop)
+    }
+}
 
 /// Rows as they are; to be written by nobody else before the transaction ends, or just to be read.
 struct Rows<'c> {
@@ -190,7 +218,7 @@ impl Store for PostgresStore {
             return Ok(Saved::Gone);
         };
         let saved = async {
-            let mut transaction = self.pool().await?.begin().await.map_err(failed)?;
+            let mut transaction = self.begin().await?;
             let saved = work.run(&mut Rows { connection: &mut transaction, for_update: true }).await?;
             transaction.commit().await.map_err(failed)?;
             Ok(saved)
@@ -205,7 +233,11 @@ impl Store for PostgresStore {
     }
 
     async fn collect(&self, now: u64) -> Result<u64, StoreError> {
-        self.delete(sqlx::query("DELETE FROM purlin_session WHERE expires <= $1").bind(seconds(now))).await
+        // What somebody works on is left for the next time: waiting for it, each might wait for the other.
+        let delete = "WITH ended AS MATERIALIZED (\
+                          SELECT key FROM purlin_session WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED\
+                      ) DELETE FROM purlin_session USING ended WHERE purlin_session.key = ended.key";
+        collect(async || self.delete(sqlx::query(delete).bind(seconds(now)).bind(i64::from(PORTION))).await).await
     }
 
     fn name(&self) -> Cow<'static, str> {
