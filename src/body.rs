@@ -1,5 +1,6 @@
 //! `Body`: the bytes of a request or a response, at hand or arriving in pieces.
 
+use crate::request::MaxBody;
 use crate::{Error, Result};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
@@ -132,6 +133,11 @@ impl Body {
             }
             Ok(first.unwrap_or_else(|| all.freeze()))
         }
+    }
+
+    /// The same body, whose reader gets a 413 instead of more than the limit.
+    pub(crate) fn limited(self, limit: MaxBody) -> Self {
+        Self::new(Limited { body: self, limit, read: 0 })
     }
 
     /// The next frame: a piece of data or the trailers; `None` at the end.
@@ -275,5 +281,42 @@ where
             Ok(data) => Ok(Frame::data(data.into())),
             Err(error) => Err(Error::from_boxed(error.into())),
         }))
+    }
+}
+
+/// Another body, of which no more is read than the limit allows.
+struct Limited {
+    body: Body,
+    limit: MaxBody,
+    read: u64,
+}
+
+impl http_body::Body for Limited {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let limit = self.limit.bytes();
+        // Before the first byte is asked for: a client that waits for `100 Continue` then sends none.
+        if self.read == 0 && self.body.size_hint().lower() > limit {
+            return Poll::Ready(Some(Err(Error::body_too_large(limit))));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if self.read > limit {
+                self.body = Body::empty();
+                return Poll::Ready(Some(Err(Error::body_too_large(limit))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

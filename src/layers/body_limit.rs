@@ -2,11 +2,7 @@
 
 use crate::request::MaxBody;
 use crate::site::About;
-use crate::{Body, Error, Middleware, Request, Response, Result, Service};
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use crate::{Middleware, Request, Response, Result, Service};
 
 /// Bounds the body of a request.
 ///
@@ -41,7 +37,7 @@ impl Middleware for BodyLimit {
             None => {
                 let limit = MaxBody::new(self.bytes);
                 let body = req.body_mut().take();
-                *req.body_mut() = Body::new(Limited { body, limit: limit.clone(), read: 0 });
+                *req.body_mut() = body.limited(limit.clone());
                 req.extensions_mut().insert(limit);
             }
         }
@@ -50,41 +46,5 @@ impl Middleware for BodyLimit {
 
     fn describe(&self, about: &mut About) {
         about.option("bytes", crate::error::bytes_in_words(self.bytes));
-    }
-}
-
-struct Limited {
-    body: Body,
-    limit: MaxBody,
-    read: u64,
-}
-
-impl http_body::Body for Limited {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        let limit = self.limit.bytes();
-        // Before the first byte is asked for: a client that waits for `100 Continue` then sends none.
-        if self.read == 0 && self.body.size_hint().lower() > limit {
-            return Poll::Ready(Some(Err(Error::body_too_large(limit))));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if self.read > limit {
-                self.body = Body::empty();
-                return Poll::Ready(Some(Err(Error::body_too_large(limit))));
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
