@@ -36,6 +36,22 @@ pub fn of_extension(extension: &str) -> Option<&'static str> {
     found.ok().map(|place| TYPES[place].1)
 }
 
+/// The media type whose signature some content begins with: of images, sound, films, archives and PDF, which begin like
+/// nothing else. Of text, HTML and SVG among it, this tells nothing.
+///
+/// A signature is the beginning and not the whole: what has one may still be broken, or another thing as well.
+///
+/// ```
+/// use purlin::media_type;
+/// assert_eq!(media_type::of_signature(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), Some("image/png"));
+/// assert_eq!(media_type::of_signature(b"<svg xmlns='http://www.w3.org/2000/svg'>"), None);
+/// ```
+pub fn of_signature(beginning: &[u8]) -> Option<&'static str> {
+    let fits = |offset: usize, bytes: &[u8]| beginning.get(offset..).is_some_and(|rest| rest.starts_with(bytes));
+    let found = SIGNATURES.iter().find(|(first, offset, second, _)| fits(0, first) && fits(*offset, second));
+    found.map(|(.., media_type)| *media_type)
+}
+
 /// Whether bytes of this `Content-Type` shrink: text in all its forms, and the few binary formats that are not
 /// compressed already. Parameters and case do not matter.
 ///
@@ -67,6 +83,40 @@ pub fn is_compressible(content_type: &str) -> bool {
 fn without_case(known: &str, other: &str) -> Ordering {
     known.bytes().cmp(other.bytes().map(|b| b.to_ascii_lowercase()))
 }
+
+// How it begins, and what stands at an offset: WHATWG MIME Sniffing §6, ISO/IEC 14496-12 §4.3 for what has `ftyp`.
+const SIGNATURES: &[(&[u8], usize, &[u8], &str)] = &[
+    (b"\x89PNG\r\n\x1a\n", 0, b"", "image/png"),
+    (b"\xff\xd8\xff", 0, b"", "image/jpeg"),
+    (b"GIF87a", 0, b"", "image/gif"),
+    (b"GIF89a", 0, b"", "image/gif"),
+    (b"RIFF", 8, b"WEBPVP8", "image/webp"),
+    (b"", 4, b"ftypavif", "image/avif"),
+    (b"", 4, b"ftypavis", "image/avif"),
+    (b"", 4, b"ftypheic", "image/heic"),
+    (b"", 4, b"ftypheix", "image/heic"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", 0, b"", "image/jxl"),
+    (b"II*\0", 0, b"", "image/tiff"),
+    (b"MM\0*", 0, b"", "image/tiff"),
+    (b"%PDF-", 0, b"", "application/pdf"),
+    (b"PK\x03\x04", 0, b"", "application/zip"),
+    (b"\x1f\x8b\x08", 0, b"", "application/gzip"),
+    (b"7z\xbc\xaf\x27\x1c", 0, b"", "application/x-7z-compressed"),
+    (b"Rar!\x1a\x07", 0, b"", "application/vnd.rar"),
+    (b"OggS\0", 0, b"", "application/ogg"),
+    (b"fLaC", 0, b"", "audio/flac"),
+    (b"ID3", 0, b"", "audio/mpeg"),
+    (b"RIFF", 8, b"WAVE", "audio/wav"),
+    (b"", 4, b"ftypM4A ", "audio/mp4"),
+    (b"", 4, b"ftypisom", "video/mp4"),
+    (b"", 4, b"ftypiso2", "video/mp4"),
+    (b"", 4, b"ftypmp41", "video/mp4"),
+    (b"", 4, b"ftypmp42", "video/mp4"),
+    (b"", 4, b"ftypM4V ", "video/mp4"),
+    (b"", 4, b"ftypqt  ", "video/quicktime"),
+    (b"RIFF", 8, b"AVI ", "video/x-msvideo"),
+    (b"\x1a\x45\xdf\xa3", 0, b"", "video/webm"),
+];
 
 // Sorted. IANA's names, except where only another is understood.
 const TYPES: &[(&str, &str)] = &[
