@@ -37,6 +37,12 @@
 //! | `database.acquire_timeout` | `"5s"` | for a connection to be free; then 503 |
 //! | `database.migrate_at_start` | `false`; `true` in development | migrations are run, and not only checked |
 //! | `database.temporary` | `false`; `true` in tests | a database of this process's own, which ends with it |
+//! | `uploads.folder` | `""` | of temporary files, below the site's folder; empty is the system's |
+//! | `uploads.memory` | `"64 KiB"` | the largest uploaded file that is kept in memory |
+//! | `uploads.max_file_bytes` | `"1 GiB"` | of one uploaded file |
+//! | `uploads.max_field_bytes` | `"1 MiB"` | of all text fields of a form with files |
+//! | `uploads.max_parts` | `100` | fields and files in one form |
+//! | `uploads.max_header_bytes` | `"8 KiB"` | of one field or file |
 //! | `app.*` | | the site's own, read by [`Config::app`] |
 //!
 //! "In development" is in the environments `development` and `test`. The table `[database]` is there with one of the
@@ -130,6 +136,8 @@ pub struct Config {
     /// `[database]`
     #[cfg(feature = "database")]
     pub database: DatabaseConfig,
+    /// `[uploads]`
+    pub uploads: UploadsConfig,
     /// What the server prints when it starts, one line each.
     pub warnings: Vec<String>,
     origin: Arc<Origin>,
@@ -389,6 +397,37 @@ impl Default for DatabaseConfig {
     }
 }
 
+/// `[uploads]`: what forms with files may have. How much may be sent in all is `body_limit`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct UploadsConfig {
+    /// Of temporary files. Empty is the system's own; another that is not absolute lies below [`Config::root`].
+    pub folder: PathBuf,
+    /// The largest file that is kept in memory, in bytes.
+    #[serde(deserialize_with = "units::size")]
+    pub memory: u64,
+    /// The largest file, in bytes.
+    #[serde(deserialize_with = "units::some_size")]
+    pub max_file_bytes: u64,
+    /// The most that all text fields may have together, in bytes.
+    #[serde(deserialize_with = "units::some_size")]
+    pub max_field_bytes: u64,
+    /// Fields and files in one form.
+    #[serde(deserialize_with = "units::count")]
+    pub max_parts: usize,
+    /// The headers of one field or file, in bytes.
+    #[serde(deserialize_with = "units::some_bytes")]
+    pub max_header_bytes: usize,
+}
+
+impl UploadsConfig {
+    /// The folder of temporary files, which is the system's where none is set.
+    pub fn temporary_folder(&self) -> PathBuf {
+        if self.folder.as_os_str().is_empty() { std::env::temp_dir() } else { self.folder.clone() }
+    }
+}
+
 /// As in production without a file.
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -414,6 +453,13 @@ impl Default for ErrorsConfig {
 impl Default for TemplatesConfig {
     fn default() -> Self {
         default_of("templates")
+    }
+}
+
+/// As in production without a file.
+impl Default for UploadsConfig {
+    fn default() -> Self {
+        default_of("uploads")
     }
 }
 

@@ -4,7 +4,8 @@ use super::error::{ConfigError, Position};
 use super::secret::{self, Secret, SecretKeys};
 use super::tree::{Node, Text};
 use super::{
-    Config, Environment, ErrorsConfig, LogConfig, Origin, ServerConfig, Source, TemplatesConfig, defaults, read, units,
+    Config, Environment, ErrorsConfig, LogConfig, Origin, ServerConfig, Source, TemplatesConfig, UploadsConfig,
+    defaults, read, units,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -106,7 +107,7 @@ impl Loader {
             }
         }
 
-        let settings: Settings = read::read(&tree, "", &known, &file)?;
+        let mut settings: Settings = read::read(&tree, "", &known, &file)?;
         let (secret, warning) = self.find_secret(&environment, settings.secret, &mut tree)?;
         for (key, list) in [("secret", std::slice::from_ref(&secret)), ("old_secrets", &settings.old_secrets)] {
             let weakness = list.iter().find_map(|secret| secret::weakness(secret, environment.is_public()));
@@ -115,9 +116,14 @@ impl Loader {
                 return Err(ConfigError::Invalid { position, key: key.into(), problem });
             }
         }
+        let root = self.root.unwrap_or_else(|| ".".into());
+        let folder = &mut settings.uploads.folder;
+        if !folder.as_os_str().is_empty() {
+            *folder = root.join(&*folder);
+        }
         Ok(Config {
             environment,
-            root: self.root.unwrap_or_else(|| ".".into()),
+            root,
             secret: SecretKeys::new(secret).old(settings.old_secrets),
             https: settings.https,
             body_limit: settings.body_limit,
@@ -128,6 +134,7 @@ impl Loader {
             templates: settings.templates,
             #[cfg(feature = "database")]
             database: settings.database,
+            uploads: settings.uploads,
             warnings: warning.into_iter().collect(),
             origin: Arc::new(Origin { tree, file, found, named, environment: chosen }),
         })
@@ -227,6 +234,7 @@ struct Settings {
     templates: TemplatesConfig,
     #[cfg(feature = "database")]
     database: super::DatabaseConfig,
+    uploads: UploadsConfig,
     #[serde(rename = "app")]
     _app: IgnoredAny,
 }

@@ -76,6 +76,8 @@ fn the_defaults_are_valid() {
     assert_eq!(ServerConfig::default().listen, config.server.listen);
     assert_eq!(LogConfig::default().level, "info");
     assert!(!ErrorsConfig::default().details && !TemplatesConfig::default().reload);
+    assert_eq!((UploadsConfig::default().memory, config.uploads.max_parts), (64 << 10, 100));
+    assert_eq!(config.uploads.temporary_folder(), env::temp_dir());
 }
 
 #[test]
@@ -188,7 +190,7 @@ const BROKEN_FILES: &[(&str, &str)] = &[
   |
 1 | [servr]
   |  ^^^^^"),
-    ("colour = 'red'", "1:1: unknown key `colour`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `app`; a site's own stand under [app]
+    ("colour = 'red'", "1:1: unknown key `colour`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `uploads`, `app`; a site's own stand under [app]
   |
 1 | colour = 'red'
   | ^^^^^^"),
@@ -256,6 +258,18 @@ const BROKEN_FILES: &[(&str, &str)] = &[
   |
 1 | body_limit = 99999999999999999999
   |              ^^^^^^^^^^^^^^^^^^^^"#),
+    ("[uploads]\nmax_file_byte = 3", r#"2:1: unknown key `uploads.max_file_byte`: did you mean `uploads.max_file_bytes`?
+  |
+2 | max_file_byte = 3
+  | ^^^^^^^^^^^^^"#),
+    ("[uploads]\nmax_file_bytes = 0", r#"2:18: `uploads.max_file_bytes`: expected a number of bytes from 1 up, such as 65536 or "64 KiB", found `0`
+  |
+2 | max_file_bytes = 0
+  |                  ^"#),
+    ("[uploads]\nmax_header_bytes = '0 KiB'", r#"2:20: `uploads.max_header_bytes`: expected a number of bytes from 1 up, such as 65536 or "64 KiB", found "0 KiB"
+  |
+2 | max_header_bytes = '0 KiB'
+  |                    ^^^^^^^"#),
     ("secret = 12345678", "1:10: `secret`: expected a string, found a whole number
   |
 1 | secret = •••
@@ -329,7 +343,7 @@ const BROKEN_VARIABLES: &[(&str, &str, &str)] = &[
     (
         "PURLIN__",
         "",
-        r#"unknown key `""`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `app`; a site's own stand under [app]"#,
+        r#"unknown key `""`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `uploads`, `app`; a site's own stand under [app]"#,
     ),
     ("PURLIN_SECRET", "x", "no setting has this name: did you mean PURLIN__SECRET?"),
     ("PURLIN_SERVER_LISTEN", "x", "no setting has this name: did you mean PURLIN__SERVER__LISTEN?"),
@@ -476,6 +490,12 @@ fn every_value_says_where_it_comes_from() {
             "server.max_headers = 100 (default)",
             "server.runtime = \"shared\" (default)",
             "templates.reload = true (default)",
+            "uploads.folder = \"\" (default)",
+            "uploads.max_field_bytes = \"1 MiB\" (default)",
+            "uploads.max_file_bytes = \"1 GiB\" (default)",
+            "uploads.max_header_bytes = \"8 KiB\" (default)",
+            "uploads.max_parts = 100 (default)",
+            "uploads.memory = \"64 KiB\" (default)",
         ]
     );
 }

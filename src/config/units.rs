@@ -22,6 +22,24 @@ pub(super) fn size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error
     scalar(source, "a number of bytes such as 65536, \"64 KiB\" or \"2 MiB\"", parse_size, Some)
 }
 
+/// A size of some bytes: with none allowed, nothing would be.
+pub(super) fn some_size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+    let some = |size: u64| Some(size).filter(|size| *size > 0);
+    scalar(
+        source,
+        "a number of bytes from 1 up, such as 65536 or \"64 KiB\"",
+        |text| parse_size(text).and_then(some),
+        some,
+    )
+}
+
+/// The same, of what is held in memory.
+pub(super) fn some_bytes<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
+    let size = some_size(source)?;
+    usize::try_from(size)
+        .map_err(|_| D::Error::custom(format_args!("expected a size that fits in memory, found {size}")))
+}
+
 /// A size of 8 KiB or more, the least that hyper's read buffer can be.
 pub(super) fn buffer<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
     let enough = |size: u64| usize::try_from(size).ok().filter(|size| *size >= 8 << 10);
