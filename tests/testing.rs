@@ -375,6 +375,8 @@ async fn a_form_is_filled_in_as_by_hand() {
     upload
         .assert_contains("name=\"caption\"\r\n\r\ncat\r\n")
         .assert_contains("filename=\"c.png\"\r\nContent-Type: image/png");
+    let (photo, caption) = (upload.text().find("\"photo\""), upload.text().find("\"caption\""));
+    assert!(photo.is_some() && photo < caption, "in the order of the page");
 }
 
 #[tokio::test]

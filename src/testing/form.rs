@@ -426,26 +426,23 @@ impl PageForm {
     }
 
     fn multipart(&self, entries: &[(String, String)]) -> Multipart {
-        let mut files = self.fields.iter().filter(|field| !field.disabled).filter_map(|field| match &field.input {
+        let inputs = self.fields.iter().filter(|field| !field.disabled).filter_map(|field| match &field.input {
             Input::File { files } => Some((&field.name, files)),
             _ => None,
         });
-        let mut form = Multipart::new();
-        let is_file = |name: &String| {
-            self.fields.iter().any(|field| field.name == *name && matches!(field.input, Input::File { .. }))
-        };
-        for (name, value) in entries.iter().filter(|(name, _)| !is_file(name)) {
-            form = form.text(name, value);
-        }
-        for (name, files) in files.by_ref() {
-            if files.is_empty() {
-                form = form.file(name, "", "application/octet-stream", []);
+        let is_file = |name: &String| inputs.clone().any(|(input, _)| input == name);
+        // Each file has an entry, and an input without one too: so both are in the order of the page.
+        let mut files = inputs.clone().flat_map(|(_, files)| match &files[..] {
+            [] => vec![None],
+            files => files.iter().map(Some).collect(),
+        });
+        entries.iter().fold(Multipart::new(), |form, (name, value)| {
+            match is_file(name).then(|| files.next()).flatten() {
+                None => form.text(name, value),
+                Some(None) => form.file(name, "", "application/octet-stream", []),
+                Some(Some(file)) => form.file(name, &file.name, &file.content_type, &file.content),
             }
-            for file in files {
-                form = form.file(name, &file.name, &file.content_type, &file.content);
-            }
-        }
-        form
+        })
     }
 }
 
