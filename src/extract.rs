@@ -13,9 +13,13 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 mod fields;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod path;
 mod values;
 
+#[cfg(feature = "multipart")]
+pub use multipart::{Multipart, MultipartForm, Part};
 pub use path::Path;
 
 /// Takes something from a request, as an argument of a handler.

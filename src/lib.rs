@@ -24,7 +24,7 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], [`config`], [`assets`], [`cookie`],
-//!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//!   `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
 //!
@@ -53,6 +53,8 @@ mod failure;
 mod files;
 pub mod handler;
 pub mod media_type;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod nearest;
 pub mod negotiate;
 pub mod range;
@@ -62,6 +64,8 @@ pub mod seal;
 pub mod session;
 mod static_urls;
 pub mod template;
+#[cfg(feature = "multipart")]
+pub mod upload;
 
 pub mod layers;
 
@@ -85,6 +89,8 @@ pub use config::Config;
 pub use error::{Context, Error, Result};
 pub use excerpt::Excerpt;
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
+#[cfg(feature = "multipart")]
+pub use extract::{Multipart, MultipartForm};
 pub use handler::{Handler, handler};
 #[cfg(feature = "tower")]
 pub use interop::{tower, tower_service};
@@ -98,6 +104,8 @@ pub use session::Session;
 pub use stack::{App, Stack};
 pub use static_urls::StaticUrls;
 pub use template::View;
+#[cfg(feature = "multipart")]
+pub use upload::Upload;
 
 pub use bytes::Bytes;
 pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};

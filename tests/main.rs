@@ -31,3 +31,5 @@ mod templates;
 mod testing;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(feature = "multipart")]
+mod uploads;

@@ -15,6 +15,8 @@ mod static_files;
 mod templates;
 #[cfg(feature = "database")]
 mod transaction;
+#[cfg(feature = "multipart")]
+mod uploads;
 
 pub use access_log::AccessLog;
 pub use body_limit::BodyLimit;
@@ -31,3 +33,5 @@ pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
 #[cfg(feature = "database")]
 pub use transaction::Transaction;
+#[cfg(feature = "multipart")]
+pub use uploads::Uploads;
