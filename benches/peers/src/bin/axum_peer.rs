@@ -1,9 +1,13 @@
 //! axum 0.8 with tower-http and tower-sessions, put together as their documentation does.
 
 use axum::Router;
+use axum::extract::{DefaultBodyLimit, Multipart};
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
-use axum::routing::get;
+use axum::routing::{get, post};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::fs::File;
+use tokio::io::{AsyncWriteExt, BufWriter};
 use tower::ServiceBuilder;
 use tower_http::ServiceBuilderExt;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -69,6 +73,33 @@ async fn redis() -> RedisStore<Pool> {
     RedisStore::new(pool)
 }
 
+/// Reads a form and throws it away.
+async fn discard(mut form: Multipart) -> String {
+    let mut length = 0;
+    while let Some(mut field) = form.next_field().await.expect("a form") {
+        while let Some(piece) = field.chunk().await.expect("a form") {
+            length += piece.len();
+        }
+    }
+    length.to_string()
+}
+
+/// Keeps its file in a temporary one, as axum's example `stream-to-file` does.
+async fn keep(mut form: Multipart) -> String {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let path = peers::files().join(format!("axum-{}", NAMES.fetch_add(1, Ordering::Relaxed)));
+    let mut file = BufWriter::new(File::create(&path).await.expect("our own folder"));
+    while let Some(mut field) = form.next_field().await.expect("a form") {
+        while let Some(piece) = field.chunk().await.expect("a form") {
+            file.write_all(&piece).await.expect("room");
+        }
+    }
+    file.flush().await.expect("room");
+    let length = file.get_ref().metadata().await.expect("it is there").len();
+    tokio::fs::remove_file(&path).await.expect("it is there");
+    length.to_string()
+}
+
 #[tokio::main]
 async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
@@ -77,6 +108,9 @@ async fn main() {
         "file" => Router::new().nest_service("/static", ServeDir::new(peers::files())),
         "session-memory" => counting(sessions::MemoryStore::default()),
         "session-redis" => counting(redis().await),
+        "uploads" => {
+            Router::new().route("/count", post(discard)).route("/keep", post(keep)).layer(DefaultBodyLimit::max(1 << 30))
+        }
         _ => Router::new().route("/", get(hello)),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -1,12 +1,12 @@
 //! Purlin, with the stack that the generator writes.
 
 use purlin::layers::{
-    AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates,
+    AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates, Uploads,
 };
 use purlin::config::{Listen, LogConfig, SecretKeys};
 use purlin::session::{CookieStore, MemoryStore, RedisStore, Store};
 use purlin::template::Tera;
-use purlin::{Assets, Router, Server, Service, Session, Stack, get};
+use purlin::{Assets, Multipart, MultipartForm, Result, Router, Server, Service, Session, Stack, get, post};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,12 +34,35 @@ fn full() -> impl Service {
         .app(routes)
 }
 
-async fn count(session: Session) -> purlin::Result<String> {
+async fn count(session: Session) -> Result<String> {
     Ok(session.increment("n", 1)?.to_string())
 }
 
 fn sessions(store: impl Store) -> impl Service {
     Stack::new().layer(Sessions::new(store)).app(Router::new().route("/", get(count)))
+}
+
+/// Reads a form and throws it away.
+async fn discard(mut form: Multipart) -> Result<String> {
+    let mut length = 0;
+    while let Some(mut part) = form.next().await? {
+        while let Some(piece) = part.chunk().await? {
+            length += piece.len();
+        }
+    }
+    Ok(length.to_string())
+}
+
+/// Keeps its file in a temporary one.
+async fn keep(MultipartForm((), mut files): MultipartForm<()>) -> Result<String> {
+    Ok(files.require("f")?.len().to_string())
+}
+
+fn uploads() -> impl Service {
+    Stack::new()
+        .layer(BodyLimit::new(1 << 30))
+        .layer(Uploads::new().folder(peers::files()))
+        .app(Router::new().route("/count", post(discard)).route("/keep", post(keep)))
 }
 
 fn serve<S: Service + 'static>(app: S) -> purlin::Result<()> {
@@ -60,6 +83,7 @@ fn main() -> purlin::Result<()> {
         }
         "session-memory" => serve(sessions(MemoryStore::new())),
         "session-redis" => serve(sessions(RedisStore::new(&peers::redis()))),
+        "uploads" => serve(uploads()),
         _ => serve(Stack::new().app(Router::new().route("/", get(hello)))),
     }
 }
