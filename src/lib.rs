@@ -25,6 +25,8 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], [`config`], [`assets`], [`cookie`],
 //!   `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], `auth`, [`config`], [`assets`],
+//!   [`cookie`], and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
 //!
@@ -40,6 +42,8 @@ pub mod site;
 pub mod stack;
 
 pub mod assets;
+#[cfg(feature = "auth")]
+pub mod auth;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
@@ -59,7 +63,7 @@ mod nearest;
 pub mod negotiate;
 pub mod range;
 pub mod router;
-#[cfg(feature = "cookie-sessions")]
+#[cfg(any(feature = "auth", feature = "cookie-sessions"))]
 pub mod seal;
 pub mod session;
 mod static_urls;
