@@ -126,7 +126,7 @@ impl About {
         self.need::<T>(true, "")
     }
 
-    fn need<T: 'static>(&mut self, optional: bool, hint: &'static str) -> &mut Self {
+    pub(crate) fn need<T: 'static>(&mut self, optional: bool, hint: &'static str) -> &mut Self {
         if let Some(layer) = self.current() {
             layer.needs.push(Need { noun: Noun::of::<T>(), optional, hint });
         }
