@@ -543,11 +543,20 @@ impl LazySession {
 
     /// The session cookie's value.
     fn sent(&self) -> Option<&str> {
-        let Lazy { origin, https, cookie, more_cookies, .. } = &*self.0;
+        self.cookie(self.0.origin.name(self.0.https))
+    }
+
+    /// The value of a cookie of the request, for whoever keeps one beside the session's.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
+        let Lazy { cookie, more_cookies, .. } = &*self.0;
         let lines = cookie.iter().chain(more_cookies.iter().flatten());
-        let name = origin.name(*https);
-        let value = crate::cookie::pairs(lines).find(|(found, _)| found == name).map(|(_, value)| value);
+        let value = crate::cookie::pairs(lines).find(|(found, _)| *found == name).map(|(_, value)| value);
         value.filter(|value| !value.is_empty())
+    }
+
+    /// Whether cookies are set as by https.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.https
     }
 }
 

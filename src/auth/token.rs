@@ -74,18 +74,18 @@ pub fn new_stamp() -> String {
     random_text::<16>()
 }
 
-fn random_text<const BYTES: usize>() -> String {
+pub(super) fn random_text<const BYTES: usize>() -> String {
     let mut bytes = [0; BYTES];
     // Without random bytes nothing can be kept secret; std's own `HashMap` gives up in the same way.
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     base64(bytes)
 }
 
-fn base64(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn base64(bytes: impl AsRef<[u8]>) -> String {
     Base64UrlSafeNoPadding::encode_to_string(bytes).expect("4/3 of some bytes fit into memory")
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = Sha256::digest(bytes).expect("nothing in memory reaches 2⁶¹ bytes (FIPS 180-4 §1)");
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

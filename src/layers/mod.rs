@@ -1,6 +1,10 @@
 //! The layers: one file, one struct, one `handle` each. None of them imports another.
 
 mod access_log;
+#[cfg(feature = "auth")]
+mod basic_auth;
+#[cfg(feature = "auth")]
+mod bearer_auth;
 mod body_limit;
 #[cfg(feature = "database")]
 mod commit_when;
@@ -9,8 +13,12 @@ mod compression;
 mod deadline;
 mod error_pages;
 mod request_ids;
+#[cfg(feature = "auth")]
+mod require;
 mod security_headers;
 mod sessions;
+#[cfg(feature = "auth")]
+mod sign_in;
 mod static_files;
 mod templates;
 #[cfg(feature = "database")]
@@ -19,6 +27,10 @@ mod transaction;
 mod uploads;
 
 pub use access_log::AccessLog;
+#[cfg(feature = "auth")]
+pub use basic_auth::BasicAuth;
+#[cfg(feature = "auth")]
+pub use bearer_auth::BearerAuth;
 pub use body_limit::BodyLimit;
 #[cfg(feature = "database")]
 pub use commit_when::CommitWhen;
@@ -27,8 +39,12 @@ pub use compression::Compression;
 pub use deadline::Deadline;
 pub use error_pages::ErrorPages;
 pub use request_ids::RequestIds;
+#[cfg(feature = "auth")]
+pub use require::Require;
 pub use security_headers::SecurityHeaders;
 pub use sessions::Sessions;
+#[cfg(feature = "auth")]
+pub use sign_in::SignIn;
 pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
 #[cfg(feature = "database")]
