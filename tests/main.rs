@@ -1,6 +1,8 @@
 //! What Purlin promises, through its public API: a file per promise.
 
 mod access_log;
+#[cfg(all(feature = "auth", feature = "cookie-sessions"))]
+mod auth;
 mod body_limit;
 #[cfg(feature = "compression")]
 mod compression;
