@@ -555,6 +555,7 @@ impl LazySession {
     }
 
     /// Whether cookies are set as by https.
+    #[cfg(feature = "auth")]
     pub(crate) fn is_https(&self) -> bool {
         self.0.https
     }

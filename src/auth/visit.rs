@@ -56,6 +56,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone)]
 pub struct Auth {
     visit: Arc<Visit>,
+    address: Option<IpAddr>,
     next: Option<String>,
 }
 
@@ -74,13 +75,12 @@ impl Auth {
     /// 429 with `Retry-After` (RFC 6585 §4) if it comes too early after failures, see [`Throttle`](super::Throttle);
     /// 503 if too many passwords wait to be hashed, or the session's store cannot be asked; what the accounts say.
     pub async fn sign_in(&self, login: &str, password: &Password) -> Result<Option<CurrentUser>> {
-        let Visit { door, address, .. } = &*self.visit;
         let (device, login_key) = (self.visit.device(), login_key(login));
         let who = match device.as_ref().and_then(|device| device.knows(&login_key)) {
             Some(device) => Who::Known(&login_key, device),
             None => Who::Stranger(&login_key),
         };
-        let Some(user) = door.credentials.check(login, password, who, *address).await? else {
+        let Some(user) = self.visit.door.credentials.check(login, password, who, self.address).await? else {
             return Ok(None);
         };
         self.visit.enter(user.clone()).await?;
@@ -134,7 +134,7 @@ impl Auth {
     /// hashed.
     pub async fn confirm(&self, password: &Password) -> Result<bool> {
         let user = self.visit.required().await?;
-        self.visit.door.credentials.confirm(&user, password, self.visit.address).await
+        self.visit.door.credentials.confirm(&user, password, self.address).await
     }
 
     /// Hashes a password for the site's database: see [`Passwords::hash`](super::Passwords::hash).
@@ -162,7 +162,8 @@ impl FromRequest for Auth {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let visit = Visitor::of(req).ok().and_then(|visitor| visitor.visit().cloned());
         let visit = visit.ok_or_else(|| Error::internal(format!("nobody can sign in: {HINT}")))?;
-        Ok(Self { visit, next: way_back::next(req.uri()) })
+        let address = visit.door.credentials.throttle.address_of(req);
+        Ok(Self { visit, address, next: way_back::next(req.uri()) })
     }
 
     fn needs(needs: &mut Needs) {
@@ -202,7 +203,6 @@ impl Door {
 pub(crate) struct Visit {
     door: Arc<Door>,
     session: LazySession,
-    address: Option<IpAddr>,
     state: Mutex<State>,
 }
 
@@ -222,12 +222,7 @@ const KEY: &str = "_account";
 
 impl Visit {
     pub(crate) fn new(door: &Arc<Door>, req: &Request) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            door: door.clone(),
-            session: LazySession::of(req)?,
-            address: door.credentials.throttle.address_of(req),
-            state: Mutex::default(),
-        }))
+        Ok(Arc::new(Self { door: door.clone(), session: LazySession::of(req)?, state: Mutex::default() }))
     }
 
     /// Who is signed in.

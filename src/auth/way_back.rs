@@ -77,6 +77,7 @@ pub(crate) struct Arrival {
     // Clones of these copy nothing.
     accept: Option<HeaderValue>,
     mode: Option<HeaderValue>,
+    // Of what is not asked for by `GET`.
     referer: Option<HeaderValue>,
     host: Option<HeaderValue>,
 }
@@ -85,13 +86,14 @@ impl Arrival {
     pub(crate) fn of(req: &Request) -> Self {
         let original = req.extensions().get::<OriginalUri>().map(|original| &original.0);
         let header = |name: HeaderName| req.headers().get(name).cloned();
+        let reads = is_reading(req.method());
         Self {
             method: req.method().clone(),
             uri: original.unwrap_or_else(|| req.uri()).clone(),
             accept: header(ACCEPT),
             mode: header(SEC_FETCH_MODE),
-            referer: header(REFERER),
-            host: header(HOST),
+            referer: if reads { None } else { header(REFERER) },
+            host: if reads { None } else { header(HOST) },
         }
     }
 
@@ -121,9 +123,10 @@ impl Arrival {
     /// not done when he comes back, since a redirect cannot repeat it and it may have been planned for him by somebody
     /// else: the way back is then the page that he sent it from, if `Referer` tells and it is of this host, or none.
     pub(crate) fn sign_in_at(&self, page: &str) -> String {
-        let back = match self.method {
-            Method::GET | Method::HEAD => self.uri.path_and_query().map(|path| path.as_str()),
-            _ => self.sent_from(),
+        let back = if is_reading(&self.method) {
+            self.uri.path_and_query().map(|path| path.as_str())
+        } else {
+            self.sent_from()
         };
         // The sign-in page is not the way back from itself.
         let back = back.and_then(local_path).filter(|back| !is_at(back, page));
@@ -144,6 +147,10 @@ impl Arrival {
         let rest = rest.strip_prefix(host?)?;
         rest.starts_with('/').then_some(rest)
     }
+}
+
+fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Whether a path with a query is at this page.
