@@ -371,7 +371,7 @@ fn below(uri: &Uri, rest: usize) -> Result<Uri> {
 }
 
 /// A pattern with its literals percent-encoded as browsers send them.
-fn encoded(pattern: &str) -> String {
+pub(crate) fn encoded(pattern: &str) -> String {
     if pattern.is_ascii() && !pattern.contains(' ') {
         return pattern.to_owned();
     }
@@ -395,7 +395,7 @@ impl Service for Router {
             outline.mount(&mount.path, mount.name.as_deref(), |outline| mount.service.describe(outline));
         }
         if let Some((endpoint, place)) = &self.fallback {
-            outline.within_route("whatever else is below", "/", place, |outline| endpoint.service.describe(outline));
+            outline.within_fallback(place, |outline| endpoint.service.describe(outline));
         }
     }
 
@@ -634,7 +634,6 @@ impl std::fmt::Debug for Route {
 impl Entry {
     fn describe(&self, outline: &mut Outline) {
         for (method, endpoint) in self.route.endpoints() {
-            let method = method.map_or("any method of", Method::as_str);
             outline.within_route(method, &self.pattern, self.place, |outline| endpoint.service.describe(outline));
         }
         outline.route(RouteInfo {

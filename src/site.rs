@@ -231,10 +231,29 @@ pub struct Outline {
     problems: Vec<String>,
     // Indices of the layers above the place where the walk is.
     scope: Vec<usize>,
+    handlers: Vec<HandlerInfo>,
+    mounts: Vec<String>,
     unmet: Vec<Unmet>,
     prefix: String,
     namespace: String,
-    route: Option<(String, &'static Location<'static>)>,
+    route: Option<InRoute>,
+}
+
+/// The route, of one method, where the walk is; or the fallback of a router.
+#[derive(Debug)]
+struct InRoute {
+    name: String,
+    place: &'static Location<'static>,
+    /// Its method, if it has but one, and its path; `None` for a fallback.
+    route: Option<(Option<Method>, String)>,
+}
+
+/// A handler with the layers above it, as indices into those of the site.
+#[derive(Clone, Debug)]
+struct HandlerInfo {
+    method: Option<Method>,
+    path: String,
+    layers: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -269,7 +288,7 @@ impl Outline {
         let depth = self.scope.len();
         for mut layer in about.layers {
             layer.mount.clone_from(&self.prefix);
-            layer.route = self.route.as_ref().map(|(route, _)| route.clone());
+            layer.route = self.route.as_ref().map(|route| route.name.clone());
             let who = format!("the layer {} ({place})", layer.name);
             for need in &layer.needs {
                 self.require(&who, Some(place), need);
@@ -288,15 +307,27 @@ impl Outline {
         self.routes.push(route);
     }
 
-    /// What belongs to one method of a route only: its own layers and its handler.
+    /// What belongs to one method of a route only (to any, without one): its own layers and its handler.
     pub(crate) fn within_route(
         &mut self,
-        method: &str,
+        method: Option<&Method>,
         path: &str,
         place: &'static Location<'static>,
         draw: impl FnOnce(&mut Outline),
     ) {
-        let before = self.route.replace((format!("{method} {}", join(&self.prefix, path)), place));
+        let path = join(&self.prefix, path);
+        let name = format!("{} {path}", method.map_or("any method of", Method::as_str));
+        self.within(InRoute { name, place, route: Some((method.cloned(), path)) }, draw);
+    }
+
+    /// What answers where no route does.
+    pub(crate) fn within_fallback(&mut self, place: &'static Location<'static>, draw: impl FnOnce(&mut Outline)) {
+        let name = format!("whatever else is below {}", join(&self.prefix, "/"));
+        self.within(InRoute { name, place, route: None }, draw);
+    }
+
+    fn within(&mut self, route: InRoute, draw: impl FnOnce(&mut Outline)) {
+        let before = self.route.replace(route);
         draw(self);
         self.route = before;
     }
@@ -304,9 +335,13 @@ impl Outline {
     /// A handler, with what its arguments need of the layers above.
     pub(crate) fn handler(&mut self, name: &str, needs: &Needs) {
         let who = match &self.route {
-            Some((route, place)) => format!("the handler of {route} ({place})"),
+            Some(route) => format!("the handler of {} ({})", route.name, route.place),
             None => format!("the handler {name}"),
         };
+        if let Some((method, path)) = self.route.as_ref().and_then(|route| route.route.as_ref()) {
+            let (method, path, layers) = (method.clone(), path.clone(), self.scope.clone());
+            self.handlers.push(HandlerInfo { method, path, layers });
+        }
         for need in &needs.needs {
             self.require(&who, None, need);
         }
@@ -323,6 +358,7 @@ impl Outline {
             self.namespace.push_str(name);
             self.namespace.push(':');
         }
+        self.mounts.push(self.prefix.clone());
         draw(self);
         self.prefix.truncate(prefix);
         self.namespace.truncate(namespace);
@@ -374,7 +410,8 @@ impl Outline {
             }
         }
         if self.problems.is_empty() {
-            return Ok(Site { layers: self.layers, routes: self.routes, shared: Arc::default() });
+            let Self { layers, routes, handlers, mounts, .. } = self;
+            return Ok(Site { layers, routes, handlers, mounts, shared: Arc::default() });
         }
         self.problems.dedup();
         let mut message = String::from("the site does not fit together");
@@ -397,6 +434,8 @@ impl LayerInfo {
 pub struct Site {
     layers: Vec<LayerInfo>,
     routes: Vec<RouteInfo>,
+    handlers: Vec<HandlerInfo>,
+    mounts: Vec<String>,
     shared: Arc<RwLock<http::Extensions>>,
 }
 
@@ -415,6 +454,25 @@ impl Site {
     /// The routes, mounts included.
     pub fn routes(&self) -> &[RouteInfo] {
         &self.routes
+    }
+
+    /// Whether some layer provides a `T`.
+    pub(crate) fn provides<T: 'static>(&self) -> bool {
+        self.layers.iter().any(|layer| layer.provides(Noun::of::<T>()))
+    }
+
+    /// The paths at which something is mounted, those of the mounts around included.
+    pub(crate) fn mounts(&self) -> &[String] {
+        &self.mounts
+    }
+
+    /// The methods and paths of the handlers of all routes, and whether a layer above each provides a `T`; any method is `None`.
+    pub(crate) fn handlers_below<T: 'static>(&self) -> impl Iterator<Item = (Option<&Method>, &str, bool)> {
+        let noun = Noun::of::<T>();
+        self.handlers.iter().map(move |handler| {
+            let provided = handler.layers.iter().any(|&layer| self.layers[layer].provides(noun));
+            (handler.method.as_ref(), handler.path.as_str(), provided)
+        })
     }
 
     /// The path of the route of this name, with its parameters put in and percent-encoded.
@@ -489,20 +547,34 @@ impl Site {
         table
     }
 
-    /// The routes as a table: methods, path, name, and the line.
+    /// The routes as a table: methods, path, name, the line, and the names of the route's own layers.
     pub fn routes_table(&self) -> String {
         let methods = |route: &RouteInfo| match route.methods.as_slice() {
             [] => "any".to_owned(),
             methods => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(" "),
         };
         let name = |route: &RouteInfo| route.name.clone().unwrap_or_default();
+        let layers = |route: &RouteInfo| {
+            let of_route = |layer: &&LayerInfo| {
+                let of = layer.route.as_deref().and_then(|of| of.strip_suffix(&*route.path));
+                of.is_some_and(|method| method.ends_with(' ') && !method.contains('/'))
+            };
+            let mut names: Vec<&str> = Vec::new();
+            for layer in self.layers.iter().filter(of_route) {
+                if !names.contains(&&*layer.name) {
+                    names.push(&layer.name);
+                }
+            }
+            if names.is_empty() { String::new() } else { format!("  [{}]", names.join(", ")) }
+        };
         let width = |column: &dyn Fn(&RouteInfo) -> usize| self.routes.iter().map(column).max().unwrap_or(0);
         let (first, second, third) =
             (width(&|route| methods(route).len()), width(&|route| route.path.len()), width(&|route| name(route).len()));
         self.routes
             .iter()
             .map(|route| {
-                format!("{:first$}  {:second$}  {:third$}  {}\n", methods(route), route.path, name(route), route.place)
+                let (methods, name, layers) = (methods(route), name(route), layers(route));
+                format!("{methods:first$}  {:second$}  {name:third$}  {}{layers}\n", route.path, route.place)
             })
             .collect()
     }
