@@ -1,5 +1,6 @@
 //! Extractors: what a handler takes from a request.
 
+use crate::form::{DEFAULT_FIELD_LIMIT, FieldLimit, Fields, read_whole};
 use crate::request::MaxBody;
 use crate::response::IntoResponse;
 use crate::router::MatchedRoute;
@@ -12,7 +13,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-mod fields;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod path;
@@ -204,7 +204,8 @@ impl FromRequest for String {
 
 /// The query, as a struct that derives `Deserialize`.
 ///
-/// A name that comes several times fills a `Vec`, with `#[serde(default)]` also where it does not come at all.
+/// Names mean what they mean [in a form](crate::form#what-names-mean): one that comes several times fills a `Vec`, and an
+/// `Option` is `None` where its value is empty.
 ///
 /// # Errors
 ///
@@ -226,40 +227,31 @@ pub struct Query<T>(pub T);
 impl<T: DeserializeOwned> FromRequest for Query<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let query = req.uri().query().unwrap_or_default();
-        match fields::read(query.as_bytes()) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => {
-                let public = format!("The query of the address cannot be read: {error}.");
-                Err(Error::from(error).status_code(StatusCode::BAD_REQUEST).context("reading the query").public(public))
-            }
-        }
+        let fields = Fields::parse(query.as_bytes(), DEFAULT_FIELD_LIMIT);
+        let value = fields.and_then(|fields| read_whole(&fields, "The query of the address"));
+        value.map(Self).map_err(|error| error.status_code(StatusCode::BAD_REQUEST).context("reading the query"))
     }
 }
 
 /// A form sent as `application/x-www-form-urlencoded`, as a struct that derives `Deserialize`.
 ///
-/// A name that comes several times (check boxes, a select that takes several) fills a `Vec`; a ticked box without a value is
-/// `true`. Browsers send nothing for what is not ticked: give such fields `#[serde(default)]`.
+/// [What names mean](crate::form#what-names-mean) is a table of its own: nested fields, lists, check boxes, fields left empty.
+/// Here a value that does not fit is an error; [`Submitted`](crate::form::Submitted) shows the page again instead.
 ///
 /// # Errors
 ///
-/// 415 for another content type, 413 for a body over the limit, 400, naming the field, where the form does not fit.
+/// 415 for another content type, 413 for a body or a number of fields over the limit, 400, naming the field, where the form
+/// does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
-        expect_type(req.headers(), "application/x-www-form-urlencoded", |essence| {
-            essence == "application/x-www-form-urlencoded"
-        })?;
+        expect_form(req.headers())?;
+        let limit = FieldLimit::of(req);
         let bytes = Bytes::from_request(req).await?;
-        match fields::read(&bytes) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => {
-                let public = format!("The form cannot be read: {error}.");
-                Err(Error::from(error).status_code(StatusCode::BAD_REQUEST).context("reading the form").public(public))
-            }
-        }
+        let value = Fields::parse(&bytes, limit).and_then(|fields| read_whole(&fields, "The form"));
+        value.map(Self).map_err(|error| error.context("reading the form"))
     }
 
     fn needs(needs: &mut Needs) {
@@ -325,6 +317,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
         }
     }
 }
+
+/// # Errors
+///
+/// 415 for another content type than that of a form without files.
+pub(crate) fn expect_form(headers: &HeaderMap) -> Result<()> {
+    expect_type(headers, FORM, |essence| essence == FORM)
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 fn expect_type(headers: &HeaderMap, expected: &str, fits: impl Fn(&str) -> bool) -> Result<()> {
     let found = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

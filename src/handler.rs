@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 
 /// An `async fn` whose arguments are extractors and whose result becomes a response.
 ///
-/// Arguments (up to twelve): [`Path`](crate::Path), [`Query`](crate::Query), [`Form`](crate::Form), [`Json`](crate::Json),
+/// Arguments (up to twelve): [`Path`](crate::Path), [`Query`](crate::Query), [`Form`](crate::Form),
+/// [`Submitted`](crate::form::Submitted), [`Json`](crate::Json),
 /// [`State`](crate::State), [`Session`](crate::Session), `HeaderMap`, `Method`, `Uri`, [`Connection`](crate::Connection),
 /// [`RequestId`](crate::RequestId), [`Urls`](crate::Urls), `Option` or `Result` of one, and last, if at all, the whole
 /// [`Request`]. One argument can read the body. Results: see [`IntoResponse`].

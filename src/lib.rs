@@ -23,10 +23,9 @@
 //!
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], [`config`], [`assets`], [`cookie`],
-//!   `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`template`], [`session`], `auth`, [`config`], [`assets`],
-//!   [`cookie`], and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
+//!   [`assets`], [`cookie`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`],
+//!   [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
 //!
@@ -55,6 +54,7 @@ mod excerpt;
 pub mod extract;
 mod failure;
 mod files;
+pub mod form;
 pub mod handler;
 pub mod media_type;
 #[cfg(feature = "multipart")]
@@ -95,6 +95,7 @@ pub use excerpt::Excerpt;
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
 #[cfg(feature = "multipart")]
 pub use extract::{Multipart, MultipartForm};
+pub use form::Submitted;
 pub use handler::{Handler, handler};
 #[cfg(feature = "tower")]
 pub use interop::{tower, tower_service};

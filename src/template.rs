@@ -17,6 +17,7 @@ pub use names::Names;
 #[cfg(feature = "tera")]
 pub use tera_engine::Tera;
 
+use crate::form::Filled;
 use crate::site::Needs;
 use crate::{Body, IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
@@ -51,6 +52,7 @@ use std::sync::Arc;
 pub struct View {
     template: Cow<'static, str>,
     context: Value,
+    form: Option<Value>,
     status: StatusCode,
     content_type: Option<HeaderValue>,
     place: &'static Location<'static>,
@@ -63,6 +65,7 @@ impl View {
         Self {
             template: template.into(),
             context: Arc::new(context),
+            form: None,
             status: StatusCode::OK,
             content_type: None,
             place: Location::caller(),
@@ -72,6 +75,19 @@ impl View {
     /// The status of the answer; 200 OK by default.
     pub fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
+        self
+    }
+
+    /// The form on the page, by the name `form`; if something is wrong with it, the status becomes 422 Unprocessable Content
+    /// (RFC 9110 §15.5.21).
+    ///
+    /// Any other form on the page can be in the context, and is given to the components by `form={…}`.
+    pub fn form(mut self, form: impl Into<Filled>) -> Self {
+        let form = form.into();
+        if !form.problems().is_empty() {
+            self.status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
+        self.form = Some(Arc::new(form));
         self
     }
 

@@ -311,7 +311,7 @@ async fn fields_of_a_form_are_typed() {
         ("/order", "news=true", "news: true"),
         ("/order", "colour=red&slug=abc&id=7", "colour: Some(Red), slug: Some(Slug(\"abc\")), id: Some(Id(7))"),
         ("/order", "news=yes", "expected the field `news` to be true or false, found \"yes\"."),
-        ("/order", "sizes=1&sizes=x", "expected the field `sizes` to be a number (u8), found \"x\"."),
+        ("/order", "sizes=1&sizes=x", "expected the field `sizes[1]` to be a number (u8), found \"x\"."),
         ("/order", "colour=blue", "expected the field `colour` to be one of red, green, found \"blue\"."),
         ("/order", "slug=ABC", "the field `slug` is \"ABC\": a slug has small letters only."),
         ("/order", "amount=0", "the field `amount` is \"0\": invalid value: integer `0`, expected a nonzero u32."),

@@ -1,6 +1,5 @@
 //! Secrets: what signs and encrypts, and never prints.
 
-use serde::de::{Deserialize, Deserializer};
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -17,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// assert_eq!(format!("{secret} {secret:?}"), "••• •••");
 /// assert_eq!(secret.expose(), b"correct horse battery staple");
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct Secret(String);
 
 impl Secret {
@@ -46,12 +45,6 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        String::deserialize(source).map(Self)
     }
 }
 

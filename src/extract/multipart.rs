@@ -1,16 +1,16 @@
 //! Forms with files: `Multipart` as they come, part by part, and `MultipartForm` as a struct with the files beside it.
 
-use super::{expect_type, fields};
+use super::expect_type;
 use crate::body::DEFAULT_BODY_LIMIT;
 use crate::config::UploadsConfig;
 use crate::error::bytes_in_words;
+use crate::form::{Fields, Rules, Submitted, read_whole};
 use crate::multipart::{Event, Framing, Head, boundary, charset, malformed, shown, too_large, unsupported};
 use crate::request::MaxBody;
 use crate::site::Needs;
 use crate::upload::{Files, SIGNATURE_BYTES, Spool, Upload, UploadSettings, sanitised};
 use crate::{Body, Error, FromRequest, Request, Result};
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -274,8 +274,9 @@ impl fmt::Debug for Part<'_> {
 
 /// A form sent as `multipart/form-data`: its text fields as a struct that derives `Deserialize`, and its files.
 ///
-/// The text fields are read as those of a [`Form`](super::Form). Files are taken by name: see [`Files`]. All of it has arrived
-/// before the handler begins.
+/// The text fields are read as those of a [`Form`](super::Form), or, as `MultipartForm<Submitted<T>>`, as those of a
+/// [`Submitted`], which is shown again with what is wrong with it. Files are taken by name: see [`Files`]. All of it has
+/// arrived before the handler begins.
 ///
 /// ```
 /// use purlin::extract::MultipartForm;
@@ -300,14 +301,39 @@ impl fmt::Debug for Part<'_> {
 #[derive(Debug)]
 pub struct MultipartForm<T>(pub T, pub Files);
 
-impl<T: DeserializeOwned + 'static> FromRequest for MultipartForm<T> {
+impl<T: FromFields + Send + 'static> FromRequest for MultipartForm<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
-        let (texts, files) = Multipart::from_request(req).await?.collect().await?;
-        Ok(Self(read(&texts)?, files))
+        let form = Multipart::from_request(req).await?;
+        let limit = form.settings.max_parts;
+        let (texts, files) = form.collect().await?;
+        let value = Fields::collect(texts, limit).and_then(|fields| T::from_fields(&fields));
+        Ok(Self(value.map_err(|error| error.context("reading the form"))?, files))
     }
 
     fn needs(needs: &mut Needs) {
         needs.body::<Self>();
+    }
+}
+
+/// What the text fields of a form can be taken as: what derives `Deserialize`, or a [`Submitted`] of it.
+pub trait FromFields: Sized {
+    /// Reads the fields.
+    ///
+    /// # Errors
+    ///
+    /// 400, naming the field.
+    fn from_fields(fields: &Fields<'_>) -> Result<Self>;
+}
+
+impl<T: DeserializeOwned> FromFields for T {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
+        read_whole(fields, "The form")
+    }
+}
+
+impl<T: DeserializeOwned + Rules> FromFields for Submitted<T> {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
+        Self::of(fields)
     }
 }
 
@@ -324,13 +350,4 @@ impl Multipart {
         }
         Ok((texts, files))
     }
-}
-
-/// Reads text fields as those of a form without files are read.
-fn read<T: DeserializeOwned>(texts: &[(String, String)]) -> Result<T> {
-    let form = serde_urlencoded::to_string(texts)?;
-    fields::read(form.as_bytes()).map_err(|error| {
-        let public = format!("The form cannot be read: {error}.");
-        Error::from(error).status_code(StatusCode::BAD_REQUEST).context("reading the form").public(public)
-    })
 }

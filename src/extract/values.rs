@@ -80,11 +80,6 @@ impl Value<'_> {
         }
     }
 
-    pub(super) fn sent_more_than_once(&self, times: usize) -> Unfit {
-        let message = format!("expected {} `{}` once, found it {times} times", self.what, self.name);
-        Unfit::Value { message, named: true }
-    }
-
     fn unfit(&self, expected: &str) -> Unfit {
         let Self { what, name, .. } = self;
         let message = format!("expected {what} `{name}` to be {expected}, found {}", self.shown());

@@ -12,6 +12,7 @@ mod commit_when;
 mod compression;
 mod deadline;
 mod error_pages;
+mod field_limit;
 mod request_ids;
 #[cfg(feature = "auth")]
 mod require;
@@ -38,6 +39,7 @@ pub use commit_when::CommitWhen;
 pub use compression::Compression;
 pub use deadline::Deadline;
 pub use error_pages::ErrorPages;
+pub use field_limit::FieldLimit;
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]
 pub use require::Require;

@@ -115,7 +115,7 @@ impl SqliteStore {
                 .max_connections(READERS)
                 .acquire_timeout(self.timeout)
                 .connect_lazy_with(self.options());
-            Ok(Opened { identity: identity(&self.path), readers, writer })
+            Ok::<_, StoreError>(Opened { identity: identity(&self.path), readers, writer })
         };
         let opened = self.opened.get_or_try_init(open).await?;
         // SQLite would go on with a file that has no name any more, and all that is written would be lost when the site

@@ -212,7 +212,7 @@ impl Facts {
                 offered.push(name);
             }
         }
-        let mut names = Vec::new();
+        let mut names: Vec<_> = view.form.iter().map(|form| (FORM, form.clone())).collect();
         for name in engine.uses(view.template(), &offered) {
             let value = match self.names.value(name).await {
                 Some(value) => value?,
@@ -255,6 +255,7 @@ impl Facts {
 const REQUEST: &str = "request";
 const CSP_NONCE: &str = "csp_nonce";
 const FLASH: &str = "flash";
+const FORM: &str = "form";
 
 /// The places of a template's error are in the template, and where the view was made: not in the engine.
 fn placed(error: Error, view: &View) -> Error {
