@@ -258,7 +258,7 @@ fn read<T: DeserializeOwned>(fields: &Fields<'_>) -> Result<(Option<T>, Sent, Fo
 }
 
 /// Fields that are for layers, and for no form's struct that does not ask for them.
-pub(crate) const OF_LAYERS: [&str; 2] = ["csrf_token", "_method"];
+pub(crate) const OF_LAYERS: [&str; 2] = [crate::csrf::FIELD, crate::request::METHOD_FIELD];
 
 /// Whether the name of a field, or of its type, says that nobody should see the value.
 fn is_secret(name: &str) -> bool {

@@ -26,6 +26,8 @@
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`],
 //!   [`range`], [`media_type`].
+//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], [`config`], [`assets`], [`cookie`], [`csrf`],
+//!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
 //!
@@ -40,6 +42,7 @@ pub mod service;
 pub mod site;
 pub mod stack;
 
+mod ahead;
 pub mod assets;
 #[cfg(feature = "auth")]
 pub mod auth;
@@ -48,6 +51,7 @@ pub mod config;
 pub mod cookie;
 #[cfg(feature = "database")]
 pub mod database;
+pub mod csrf;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;
@@ -90,6 +94,7 @@ pub mod testing;
 pub use assets::Assets;
 pub use body::Body;
 pub use config::Config;
+pub use csrf::CsrfToken;
 pub use error::{Context, Error, Result};
 pub use excerpt::Excerpt;
 pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};

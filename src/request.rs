@@ -130,6 +130,13 @@ impl fmt::Debug for RequestId {
 #[derive(Clone, Debug)]
 pub struct OriginalUri(pub http::Uri);
 
+/// The method that a request came with, where the layer `MethodOverride` put another in its place; in the extensions below it.
+#[derive(Clone, Debug)]
+pub struct OriginalMethod(pub http::Method);
+
+/// The field of a form that says which method it stands for.
+pub const METHOD_FIELD: &str = "_method";
+
 /// In the extensions of a request which reached the site by https.
 #[derive(Clone, Copy, Debug)]
 pub struct Https;

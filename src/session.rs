@@ -198,10 +198,11 @@ impl Session {
         self.lock().values.get(key).is_some()
     }
 
-    /// The keys, in their order; flash messages are not among them.
+    /// The keys, in their order; flash messages and the token of forms are not among them.
     pub fn keys(&self) -> Vec<String> {
         let state = self.lock();
-        state.values.iter().map(|(key, _)| key).filter(|key| !key.starts_with(FLASH)).map(str::to_owned).collect()
+        let own = |key: &&str| key.starts_with(FLASH) || *key == crate::csrf::KEY;
+        state.values.iter().map(|(key, _)| key).filter(|key| !own(key)).map(str::to_owned).collect()
     }
 
     /// Whether it holds nothing, not even a flash message.
@@ -255,8 +256,9 @@ impl Session {
         messages
     }
 
-    /// Moves the session to a new id, with all it holds. To be called whenever somebody signs in, so that an id which
-    /// was planted or overheard before is worth nothing after (session fixation).
+    /// Moves the session to a new id, with all it holds but the [token of its forms](crate::csrf::CsrfToken). To be called
+    /// whenever somebody signs in, so that an id which was planted or overheard before is worth nothing after (session
+    /// fixation).
     ///
     /// Requests that are under way with the old id may end: see [`Store::save`]. A session in a cookie has no id, and
     /// is written anew.
@@ -264,6 +266,7 @@ impl Session {
         let mut state = self.lock();
         if state.still_open("rotate") {
             state.rotate = true;
+            state.remove(crate::csrf::KEY);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Every layer keeps what layers promise; a layer that does not is found out.
 
-use purlin::layers::{AccessLog, BodyLimit, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles};
+use purlin::layers::{
+    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, MethodOverride, RequestIds,
+    SecurityHeaders, Sessions, StaticFiles,
+};
 use purlin::session::MemoryStore;
 use purlin::testing::layer_contract;
 use purlin::{
@@ -21,6 +24,14 @@ async fn every_layer_keeps_the_contract() {
     layer_contract(|| ErrorPages::new().details(true)).await;
     layer_contract(|| StaticFiles::new(Assets::folder("examples"))).await;
     layer_contract(|| Sessions::new(MemoryStore::new())).await;
+    layer_contract(|| {
+        let sessions = BoxMiddleware::new(Sessions::new(MemoryStore::new()));
+        vec![sessions, BoxMiddleware::new(Csrf::new())]
+    })
+    .await;
+    layer_contract(|| CsrfExempt).await;
+    layer_contract(MethodOverride::new).await;
+    layer_contract(|| FieldLimit::new(10)).await;
     layer_contract(|| State("shared")).await;
     layer_contract(|| Some(RequestIds::new())).await;
     layer_contract(|| std::sync::Arc::new(RequestIds::new())).await;

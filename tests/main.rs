@@ -15,6 +15,7 @@ mod handlers;
 mod log;
 #[cfg(all(feature = "redis", unix))]
 mod redis;
+mod method_override;
 mod request_ids;
 mod router;
 #[cfg(all(feature = "redis", unix))]

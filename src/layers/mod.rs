@@ -10,9 +10,12 @@ mod body_limit;
 mod commit_when;
 #[cfg(feature = "compression")]
 mod compression;
+mod csrf;
+mod csrf_exempt;
 mod deadline;
 mod error_pages;
 mod field_limit;
+mod method_override;
 mod request_ids;
 #[cfg(feature = "auth")]
 mod require;
@@ -37,9 +40,12 @@ pub use body_limit::BodyLimit;
 pub use commit_when::CommitWhen;
 #[cfg(feature = "compression")]
 pub use compression::Compression;
+pub use csrf::Csrf;
+pub use csrf_exempt::CsrfExempt;
 pub use deadline::Deadline;
 pub use error_pages::ErrorPages;
 pub use field_limit::FieldLimit;
+pub use method_override::MethodOverride;
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]
 pub use require::Require;

@@ -1,0 +1,306 @@
+//! Reads a field of a form ahead of the handler, which then finds the body as if nobody had.
+
+use crate::body::DEFAULT_BODY_LIMIT;
+use crate::request::MaxBody;
+use crate::{Body, Bytes, Error, HeaderMap, Request, Result};
+use bytes::BytesMut;
+use http::header::CONTENT_TYPE;
+use http_body::{Frame, SizeHint};
+use memchr::memmem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// How much of a `multipart/form-data` body is looked into.
+pub(crate) const MULTIPART_AHEAD: usize = 8 * 1024;
+
+/// The value of a field, if the request is a form that has it.
+///
+/// Of a form without files as much is read as it takes to find the field, all of it if it is not there; of one with files
+/// the parts before the first file, and no more than [`MULTIPART_AHEAD`]. The value is taken as it stands, not
+/// percent-decoded: tokens and methods have nothing to decode.
+///
+/// # Errors
+///
+/// The body's own: 413 where it is over the limit.
+pub(crate) async fn field(req: &mut Request, name: &str) -> Result<Option<String>> {
+    let Some(form) = Form::of(req.headers()) else {
+        return Ok(None);
+    };
+    if let Some(whole) = req.body().as_bytes() {
+        return Ok(form.find(name, whole, true).unwrap_or_default());
+    }
+    let limit = req.extensions().get::<MaxBody>().map_or(DEFAULT_BODY_LIMIT, MaxBody::bytes);
+    let mut body = req.body_mut().take();
+    let mut read = BytesMut::new();
+    // The size at which it is worth looking again: each time twice, so that a body in small pieces is not read over and over.
+    let mut look_at = 0;
+    let (found, trailers, ended) = loop {
+        let (ended, trailers) = match body.frame().await.transpose()?.map(Frame::into_data) {
+            None => (true, None),
+            Some(Err(frame)) => (true, Some(frame)),
+            Some(Ok(data)) => {
+                if (read.len() + data.len()) as u64 > limit {
+                    return Err(Error::body_too_large(limit));
+                }
+                read.extend_from_slice(&data);
+                (false, None)
+            }
+        };
+        let enough = form.is_multipart() && read.len() >= MULTIPART_AHEAD;
+        if ended || enough || read.len() >= look_at {
+            look_at = read.len() * 2;
+            match form.find(name, &read, ended || enough) {
+                Some(found) => break (found, trailers, ended),
+                None if ended || enough => break (None, trailers, ended),
+                None => {}
+            }
+        }
+    };
+    // What has ended need not be asked again, and may not like it.
+    let body = if ended { Body::empty() } else { body };
+    *req.body_mut() = Body::new(Replayed { read: read.freeze(), trailers, rest: body });
+    Ok(found)
+}
+
+/// How a form is written.
+enum Form {
+    Urlencoded,
+    /// With what divides its parts: two dashes and the boundary.
+    Multipart(String),
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+        match essence.trim().to_ascii_lowercase().as_str() {
+            "application/x-www-form-urlencoded" => Some(Self::Urlencoded),
+            "multipart/form-data" => {
+                let mut parameters = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+                let boundary = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))?.1;
+                let boundary = boundary.trim().trim_matches('"');
+                // RFC 2046 §5.1.1
+                (1..=70).contains(&boundary.len()).then(|| Self::Multipart(format!("--{boundary}")))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_multipart(&self) -> bool {
+        matches!(self, Self::Multipart(_))
+    }
+
+    /// Looks for the field in what has been read; `None` if that cannot be told before more has been, which at the `end`
+    /// is nothing to wait for.
+    fn find(&self, name: &str, read: &[u8], end: bool) -> Option<Option<String>> {
+        let found = match self {
+            Self::Urlencoded => urlencoded(name.as_bytes(), read, end),
+            Self::Multipart(delimiter) => {
+                multipart(name, &read[..read.len().min(MULTIPART_AHEAD)], delimiter.as_bytes())
+            }
+        };
+        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
+        match found {
+            Ahead::Found(value) => Some(text(value)),
+            Ahead::Lacking => Some(None),
+            Ahead::More => end.then_some(None),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Ahead<'a> {
+    Found(&'a [u8]),
+    Lacking,
+    More,
+}
+
+fn urlencoded<'a>(name: &[u8], read: &'a [u8], end: bool) -> Ahead<'a> {
+    // The last pair may be cut off.
+    let whole = if end { read.len() } else { memchr::memrchr(b'&', read).unwrap_or(0) };
+    let pairs = read[..whole].split(|byte| *byte == b'&');
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="));
+    match values.next() {
+        Some(value) => Ahead::Found(value),
+        None if end => Ahead::Lacking,
+        None => Ahead::More,
+    }
+}
+
+/// Looks among the parts that come before the first file (RFC 7578 §4, RFC 2046 §5.1).
+fn multipart<'a>(name: &str, read: &'a [u8], delimiter: &[u8]) -> Ahead<'a> {
+    let begins = |rest: &[u8]| rest.starts_with(&delimiter[..delimiter.len().min(rest.len())]);
+    let mut rest = read;
+    loop {
+        let Some(after) = rest.strip_prefix(delimiter) else {
+            return if rest.len() < delimiter.len() && begins(rest) { Ahead::More } else { Ahead::Lacking };
+        };
+        let Some(part) = after.strip_prefix(b"\r\n") else {
+            return if after.len() < 2 && b"\r\n".starts_with(after) { Ahead::More } else { Ahead::Lacking };
+        };
+        let Some(head_end) = memmem::find(part, b"\r\n\r\n") else {
+            return Ahead::More;
+        };
+        let (head, value) = (&part[..head_end], &part[head_end + 4..]);
+        let Some((field, is_file)) = disposition(head) else {
+            return Ahead::Lacking;
+        };
+        if is_file {
+            return Ahead::Lacking;
+        }
+        let ends = memmem::find_iter(value, b"\r\n").find(|&at| value[at + 2..].starts_with(delimiter));
+        let Some(end) = ends else {
+            return Ahead::More;
+        };
+        if field == name {
+            return Ahead::Found(&value[..end]);
+        }
+        rest = &value[end + 2..];
+    }
+}
+
+/// The name of a part, and whether it is a file.
+fn disposition(head: &[u8]) -> Option<(&str, bool)> {
+    let head = std::str::from_utf8(head).ok()?;
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    let mut dispositions = lines.filter(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"));
+    let (_, value) = dispositions.next()?;
+    let mut parameters = value.split(';').map(str::trim);
+    if !parameters.next()?.eq_ignore_ascii_case("form-data") {
+        return None;
+    }
+    let (mut field, mut is_file) = (None, false);
+    for parameter in parameters {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "name" => field = Some(value.trim().trim_matches('"')),
+            name => is_file |= name.starts_with("filename"),
+        }
+    }
+    Some((field?, is_file))
+}
+
+/// What was read, and then the rest.
+struct Replayed {
+    read: Bytes,
+    trailers: Option<Frame<Bytes>>,
+    rest: Body,
+}
+
+impl http_body::Body for Replayed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.read)))));
+        }
+        match self.trailers.take() {
+            Some(trailers) => Poll::Ready(Some(Ok(trailers))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.trailers.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (read, rest) = (self.read.len() as u64, self.rest.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + read);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + read);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_wherever_it_stands_in_a_form() {
+        let table: &[(&str, bool, Ahead<'_>)] = &[
+            ("t=1&b=2", true, Ahead::Found(b"1")),
+            ("a=1&t=2&b=3", true, Ahead::Found(b"2")),
+            ("a=1&t=2", true, Ahead::Found(b"2")),
+            ("t=", true, Ahead::Found(b"")),
+            ("t=1&t=2", true, Ahead::Found(b"1")),
+            ("a=1&at=2&ta=3&t", true, Ahead::Lacking),
+            ("", true, Ahead::Lacking),
+            ("a=t=1", true, Ahead::Lacking),
+            // Before the end has come
+            ("t=1&", false, Ahead::Found(b"1")),
+            ("t=1", false, Ahead::More),
+            ("a=1&t=1", false, Ahead::More),
+            ("", false, Ahead::More),
+        ];
+        for (text, end, expected) in table {
+            assert_eq!(urlencoded(b"t", text.as_bytes(), *end), *expected, "{text} {end}");
+        }
+    }
+
+    const TOKEN: &str = "--x\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\nvalue\r\n";
+    const TITLE: &str = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA \r\n--y cat\r\n";
+    const FILE: &str = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"c.png\"\r\n\
+        Content-Type: image/png\r\n\r\nabc\r\n";
+
+    #[test]
+    fn a_part_is_found_before_the_first_file() {
+        let part = |head: &str| format!("--x\r\n{head}\r\n\r\nvalue\r\n--x--\r\n");
+        let table: &[(String, Ahead<'_>)] = &[
+            (format!("{TOKEN}--x--\r\n"), Ahead::Found(b"value")),
+            (format!("{TOKEN}{FILE}--x--\r\n"), Ahead::Found(b"value")),
+            (format!("{TITLE}{TOKEN}{FILE}--x--\r\n"), Ahead::Found(b"value")),
+            (format!("{FILE}{TOKEN}--x--\r\n"), Ahead::Lacking),
+            (format!("{TITLE}--x--\r\n"), Ahead::Lacking),
+            (part("content-disposition:form-data;name=t"), Ahead::Found(b"value")),
+            (part("Content-Disposition: form-data; name=\"t\"; filename*=utf-8''x"), Ahead::Lacking),
+            (part("Content-Disposition: attachment; name=\"t\""), Ahead::Lacking),
+            (part("Content-Type: text/plain"), Ahead::Lacking),
+            ("a preamble\r\n--x\r\n".to_owned(), Ahead::Lacking),
+            ("--y\r\n".to_owned(), Ahead::Lacking),
+            ("--x--\r\n".to_owned(), Ahead::Lacking),
+            (String::new(), Ahead::More),
+        ];
+        for (body, expected) in table {
+            assert_eq!(multipart("t", body.as_bytes(), b"--x"), *expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_a_part_that_is_not_whole_more_is_asked_for() {
+        let whole = format!("{TITLE}{TOKEN}--x");
+        for end in 0..whole.len() {
+            assert_eq!(multipart("t", &whole.as_bytes()[..end], b"--x"), Ahead::More, "{end}");
+        }
+        assert_eq!(multipart("t", whole.as_bytes(), b"--x"), Ahead::Found(b"value"));
+    }
+
+    #[test]
+    fn the_form_is_known_by_its_content_type() {
+        let table = [
+            ("application/x-www-form-urlencoded", Some("")),
+            ("Application/X-WWW-Form-Urlencoded; charset=utf-8", Some("")),
+            ("multipart/form-data; boundary=abc", Some("--abc")),
+            ("multipart/form-data; charset=utf-8; Boundary=\"abc\"", Some("--abc")),
+            ("multipart/form-data", None),
+            ("multipart/form-data; boundary=", None),
+            ("multipart/mixed; boundary=abc", None),
+            ("application/json", None),
+            ("", None),
+        ];
+        for (content_type, expected) in table {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
+            let found = Form::of(&headers).map(|form| match form {
+                Form::Urlencoded => String::new(),
+                Form::Multipart(delimiter) => delimiter,
+            });
+            assert_eq!(found.as_deref(), expected, "{content_type}");
+        }
+        let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
+        assert!(Form::of(&HeaderMap::from_iter([(CONTENT_TYPE, long.parse().unwrap())])).is_none());
+    }
+}
