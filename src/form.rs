@@ -80,6 +80,8 @@ mod read;
 mod validation;
 
 pub use fields::{DEFAULT_FIELD_LIMIT, Fields, MAX_DEPTH, MAX_NAME_BYTES};
+#[cfg(feature = "tera")]
+pub(crate) use filled::field_id;
 pub use filled::{Filled, Problem};
 
 use crate::extract::expect_form;

@@ -9,8 +9,12 @@ mod compression;
 mod contract;
 #[cfg(feature = "database")]
 mod database;
+#[cfg(feature = "tera")]
+mod csrf;
 mod deadline;
 mod error_pages;
+#[cfg(feature = "tera")]
+mod forms;
 mod handlers;
 mod log;
 #[cfg(all(feature = "redis", unix))]

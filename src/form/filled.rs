@@ -271,7 +271,7 @@ fn canonical(name: &str) -> String {
 }
 
 /// The id of a field in a page: `address-city` of `address[city]`.
-pub(super) fn field_id(name: &str) -> String {
+pub(crate) fn field_id(name: &str) -> String {
     let mut id = String::with_capacity(name.len());
     for c in canonical(name).chars() {
         match c {

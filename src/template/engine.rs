@@ -2,6 +2,7 @@
 
 use super::names::Defaults;
 use super::{Names, TemplateError, Value, View};
+use crate::csrf::{self, CsrfToken};
 use crate::request::{CspNonce, OriginalUri};
 use crate::session::{Flash, LazySession};
 use crate::site::Site;
@@ -89,6 +90,7 @@ pub struct Page<'a> {
     pub(super) view: &'a View,
     pub(super) names: Vec<(&'static str, Value)>,
     links: Links,
+    csrf: Option<CsrfToken>,
 }
 
 impl Page<'_> {
@@ -118,6 +120,12 @@ impl Page<'_> {
     /// Makes URLs; may be kept for as long as the engine likes.
     pub fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// The token of the forms on the page, if the template uses the name `csrf_field`: for an engine that has a function of
+    /// this name, so that the token is made where the function is called. None without a session.
+    pub fn csrf(&self) -> Option<&CsrfToken> {
+        self.csrf.as_ref()
     }
 
     pub(super) fn no_names(&self, found: &str) -> Error {
@@ -169,6 +177,12 @@ impl Links {
         urls.url(file)
     }
 
+    /// Whether a layer of the site protects forms.
+    #[cfg(feature = "tera")]
+    pub(super) fn has_csrf(&self) -> bool {
+        self.site.as_deref().is_some_and(Site::provides::<CsrfToken>)
+    }
+
     fn site(&self) -> Result<&Site> {
         self.site.as_deref().ok_or_else(|| Error::internal("the site has not been started"))
     }
@@ -207,17 +221,25 @@ impl Facts {
     pub(crate) async fn render(&self, engine: &dyn Engine, view: &View, links: Links) -> Result<String> {
         let defaults = links.site.as_deref().map(Defaults::of).unwrap_or_default();
         let mut offered = self.names.list();
-        for name in defaults.names().chain([REQUEST, CSP_NONCE, FLASH]) {
+        let protected = links.site.as_deref().is_some_and(Site::provides::<CsrfToken>);
+        let of_csrf = [csrf::FIELD, CSRF_FIELD].into_iter().filter(|_| protected);
+        for name in defaults.names().chain([REQUEST, CSP_NONCE, FLASH]).chain(of_csrf) {
             if !offered.contains(&name) {
                 offered.push(name);
             }
         }
         let mut names: Vec<_> = view.form.iter().map(|form| (FORM, form.clone())).collect();
+        let mut csrf = None;
         for name in engine.uses(view.template(), &offered) {
             let value = match self.names.value(name).await {
                 Some(value) => value?,
                 None if name == REQUEST => Arc::new(self.request()),
                 None if name == FLASH => Arc::new(self.flash().await),
+                None if name == CSRF_FIELD => {
+                    csrf = self.csrf().await;
+                    continue;
+                }
+                None if name == csrf::FIELD => Arc::new(self.csrf().await.map(masked).unwrap_or_default()),
                 // Without a policy there is nothing to be let in by.
                 None if name == CSP_NONCE => Arc::new(self.nonce().unwrap_or_default().to_owned()),
                 None => match defaults.value(name) {
@@ -227,7 +249,7 @@ impl Facts {
             };
             names.push((name, value));
         }
-        engine.render(&Page { view, names, links }).map_err(|error| placed(error, view))
+        engine.render(&Page { view, names, links, csrf }).map_err(|error| placed(error, view))
     }
 
     fn nonce(&self) -> Option<&str> {
@@ -239,6 +261,18 @@ impl Facts {
         match &self.session {
             Some(session) => session.take_flash().await,
             None => Vec::new(),
+        }
+    }
+
+    /// The token of forms, which is not made yet. None where there is no session to keep it: on an error page of a request
+    /// that did not come so far, or with a store that cannot be asked.
+    async fn csrf(&self) -> Option<CsrfToken> {
+        match self.session.as_ref()?.load().await {
+            Ok(session) => Some(CsrfToken::of(session)),
+            Err(error) => {
+                tracing::error!("a page has no token for its forms: {error:#}");
+                None
+            }
         }
     }
 
@@ -256,6 +290,16 @@ const REQUEST: &str = "request";
 const CSP_NONCE: &str = "csp_nonce";
 const FLASH: &str = "flash";
 const FORM: &str = "form";
+/// The function that writes the token's field.
+pub(super) const CSRF_FIELD: &str = "csrf_field";
+
+/// The token; empty on a page that is made after the session was written, which cannot keep a new one.
+fn masked(token: CsrfToken) -> String {
+    token.masked().unwrap_or_else(|error| {
+        tracing::debug!("a page has no token for its forms: {error:#}");
+        String::new()
+    })
+}
 
 /// The places of a template's error are in the template, and where the view was made: not in the engine.
 fn placed(error: Error, view: &View) -> Error {

@@ -33,8 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A page may be rendered without the request having come to the layer: an error page, when a layer further out refused it.
 /// What the name is then, the layer says when it starts, with [`Names::default_value`].
 ///
-/// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`), `csp_nonce`, and
-/// `flash`, the messages left in the [session](crate::Session) for the visitor, each with its `kind` and `message`: using it
+/// Beside these, the framework gives `request` (`method`, `path` as the client sent it, `query`, `id`), `csp_nonce`, `form` (see
+/// [`View::form`](crate::View::form)), below the layer `Csrf` the forms' `csrf_token`, and `flash`, the messages left in the [session](crate::Session) for the visitor, each with its `kind` and `message`: using it
 /// takes them away, so they are shown once. Without a session there are none.
 #[derive(Clone, Default)]
 pub struct Names(Arc<Mutex<Vec<Name>>>);

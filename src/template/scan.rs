@@ -13,8 +13,10 @@ pub(super) struct Mentions {
     pub(super) words: HashSet<String>,
     /// String literals in tags: names of templates may be among them.
     pub(super) literals: HashSet<String>,
-    /// The last part of the names of components that are defined here.
+    /// The names of components that are defined here.
     pub(super) components: HashSet<String>,
+    /// What could be the names of components that are used: whatever stands behind a `<`.
+    pub(super) used: HashSet<String>,
     /// The calls of functions that were asked for.
     pub(super) calls: Vec<Call>,
 }
@@ -139,10 +141,7 @@ fn end_of_string(bytes: &[u8], start: usize, quote: u8) -> usize {
 
 fn read(tokens: &[(usize, Token<'_>)], functions: &[&'static str], mentions: &mut Mentions) {
     if let [(_, Token::Word("component")), rest @ ..] = tokens {
-        // A name may have several parts: `ui.card`.
-        let name = rest.iter().take_while(|(_, token)| *token != Token::Sign(b'('));
-        let last = name.filter_map(|(_, token)| if let Token::Word(word) = token { Some(*word) } else { None }).last();
-        mentions.components.extend(last.map(str::to_owned));
+        mentions.components.extend(dotted(rest));
     }
     for (nth, (at, token)) in tokens.iter().enumerate() {
         match token {
@@ -156,9 +155,24 @@ fn read(tokens: &[(usize, Token<'_>)], functions: &[&'static str], mentions: &mu
                     mentions.calls.push(call(function, *at, &tokens[nth + 2..]));
                 }
             }
+            Token::Sign(b'<') => mentions.used.extend(dotted(&tokens[nth + 1..])),
             Token::Sign(_) => {}
         }
     }
+}
+
+/// The name that begins here: `card`, or of several parts, `ui.card`.
+fn dotted(tokens: &[(usize, Token<'_>)]) -> Option<String> {
+    let mut name = String::new();
+    let mut tokens = tokens.iter();
+    while let Some((_, Token::Word(word))) = tokens.next() {
+        name.push_str(word);
+        match tokens.next() {
+            Some((_, Token::Sign(b'.'))) => name.push('.'),
+            _ => break,
+        }
+    }
+    (!name.is_empty()).then_some(name)
 }
 
 /// Reads the arguments; `tokens` begin behind the parenthesis.
@@ -257,8 +271,12 @@ mod tests {
     #[test]
     fn components_and_literals_are_noted() {
         let mentions = scan("{% component ui.card(title) %}{% include \"part.html\" %}{% endcomponent %}", &[]);
-        assert!(mentions.components.contains("card") && mentions.components.len() == 1);
-        assert!(mentions.literals.contains("part.html"));
+        assert!(mentions.components.contains("ui.card") && mentions.components.len() == 1);
+        assert!(mentions.literals.contains("part.html") && mentions.used.is_empty());
+        let mentions = scan("{{ <ui.nav.item label=\"a\" /> }}{% <card> %}{{ a < b }}{% </card> %}", &[]);
+        let mut used: Vec<_> = mentions.used.iter().map(String::as_str).collect();
+        used.sort_unstable();
+        assert_eq!(used, ["b", "card", "ui.nav.item"]);
     }
 
     #[test]

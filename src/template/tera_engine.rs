@@ -1,7 +1,9 @@
 //! `Tera`: the default engine, Tera 2 over a folder of templates.
 
+use super::engine::CSRF_FIELD;
 use super::scan::{Call, Mentions, position, scan};
 use super::{Engine, Links, Page, TemplateError};
+use crate::csrf::CsrfToken;
 use crate::nearest::nearest;
 use crate::site::Site;
 use crate::{Assets, Error, Result, StaticUrls};
@@ -23,12 +25,45 @@ use std::time::SystemTime;
 /// - `url_for(name="post", slug=post.slug)`: the path of a route by its name, the routes of the same mount first. Of a route
 ///   that has a parameter called `name`, say `url_for(route="hello", name=person)`.
 /// - `static_url(path="site.css")`: the URL of a public file, with its fingerprint.
+/// - `csrf_field()`: the hidden field which proves that a form is the site's own, below the layer
+///   [`Csrf`](crate::layers::Csrf). It is made where it is called: behind an `if` that is false it costs nothing.
 ///
-/// and use the names `request`, `csp_nonce`, and those of [`Names`](super::Names).
+/// the [components of forms](#components-of-forms), and use the names `request`, `csp_nonce`, and those of [`Names`](super::Names).
 ///
 /// From a folder on disk (`purlin::embed!` in a debug build) templates are read again when one has changed, which is looked
 /// for each time one is rendered. A template that is then broken fails the pages of the site until it is mended: nothing
 /// stale is shown.
+///
+/// # Components of forms
+///
+/// They write accessible fields, with what was typed and what is wrong, of the form that [`View::form`](crate::View::form) gave
+/// to the page. Tera's components need no import:
+///
+/// ```html
+/// {% <forms.form action={url_for(name="guestbook")}> %}
+///   {{ <forms.input name="name" label="Your name" autocomplete="name" required={true} /> }}
+///   {{ <forms.textarea name="message" label="Your message" rows="4" /> }}
+///   {{ <forms.submit label="Sign the book" /> }}
+/// {% </forms.form> %}
+/// ```
+///
+/// | Component | Arguments; with a default those in brackets |
+/// |---|---|
+/// | `forms.form` | `[action]`, `[method]` (`post`; any but `get` writes `csrf_field()` and, if need be, `_method`), `[files]`, `[summary]`, `[labels]` |
+/// | `forms.input` | `name`, `label`, `[type]` (`text`), `[hint]`, `[value]` |
+/// | `forms.textarea` | `name`, `label`, `[hint]`, `[value]` |
+/// | `forms.select` | `name`, `label`, `options`, `[empty]`, `[hint]`, `[value]`, `[multiple]` |
+/// | `forms.radios`, `forms.checkboxes` | `name`, `legend`, `options`, `[hint]`, `[value]` |
+/// | `forms.checkbox` | `name`, `label`, `[hint]`, `[checked]`, `[value]` (`true`) |
+/// | `forms.file` | `name`, `label`, `[hint]` |
+/// | `forms.hidden` | `name`, `[value]` |
+/// | `forms.summary` | `[title]`, `[labels]` (by name; the names in words): the problems, each with a link; `forms.form` has it |
+/// | `forms.submit` | `label` |
+///
+/// `options` is a list of texts, or of maps with `value` and `label`. `value` is what stands in the form before it was sent.
+/// What else is given becomes an attribute: `autocomplete="email"`, `required={true}`. The id of `address[city]` is
+/// `address-city`, that of its problem `address-city-problem`. The classes are `field`, `hint`, `problem`, `problems`, `choice`;
+/// the look is the site's. A file `purlin/forms.html` or `purlin/form.html` among the site's own takes the place of ours.
 ///
 /// # Errors
 ///
@@ -113,7 +148,7 @@ impl Tera {
         if let Err(error) = tera.add_raw_templates(texts()) {
             return Err(self.faults(&error, &sources));
         }
-        let mentions: BTreeMap<_, _> = texts().map(|(name, text)| (name.clone(), scan(text, &LINKS))).collect();
+        let mentions: BTreeMap<_, _> = texts().map(|(name, text)| (name.clone(), scan(text, &CALLS))).collect();
         let words = mentions.keys().map(|name| (name.clone(), reachable(name, &mentions))).collect();
         Ok(Set { tera, sources, mentions, words })
     }
@@ -124,6 +159,8 @@ impl Tera {
         tera.autoescape_on(names.filter(|name| is_markup(name)).cloned());
         tera.register_function(URL_FOR, url_for);
         tera.register_function(STATIC_URL, static_url);
+        tera.register_function(CSRF_FIELD, csrf_field);
+        tera.register_filter("field_id", |name: &str, _: Kwargs, _: &State<'_>| crate::form::field_id(name));
         for setup in &self.setup {
             setup(&mut tera);
         }
@@ -135,19 +172,20 @@ impl Tera {
         let names = self.assets.names().map_err(|error| TemplateError::new(folder(), 0, 0, error.to_string()))?;
         // What an editor leaves beside a file is no template.
         let names = names.into_iter().filter(|name| !name.ends_with('~'));
-        names
-            .map(|name| {
-                let bytes = self.assets.read(&name);
-                let bytes = bytes.map_err(|error| TemplateError::new(self.file(&name), 0, 0, error.to_string()))?;
-                if let Err(error) = std::str::from_utf8(&bytes) {
-                    let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-                    let (line, column) = position(&good, good.len());
-                    let message = format!("expected UTF-8, found the byte 0x{:02x}", bytes[error.valid_up_to()]);
-                    return Err(TemplateError::new(self.file(&name), line, column, message));
-                }
-                Ok((name.into_owned(), bytes))
-            })
-            .collect()
+        let ours = LIBRARY.iter().map(|(name, text)| Ok(((*name).to_owned(), Bytes::from_static(text.as_bytes()))));
+        // The site's own of the same name come later, and stay.
+        ours.chain(names.map(|name| {
+            let bytes = self.assets.read(&name);
+            let bytes = bytes.map_err(|error| TemplateError::new(self.file(&name), 0, 0, error.to_string()))?;
+            if let Err(error) = std::str::from_utf8(&bytes) {
+                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let (line, column) = position(&good, good.len());
+                let message = format!("expected UTF-8, found the byte 0x{:02x}", bytes[error.valid_up_to()]);
+                return Err(TemplateError::new(self.file(&name), line, column, message));
+            }
+            Ok((name.into_owned(), bytes))
+        }))
+        .collect()
     }
 
     /// What a template is called in a message: a path from where the site runs, if it is on disk.
@@ -217,6 +255,9 @@ impl Tera {
 
 /// The fault of a link by literal names, if it has one.
 fn broken_link(call: &Call, site: &Site) -> Option<String> {
+    if call.function == CSRF_FIELD {
+        return (!site.provides::<CsrfToken>()).then(|| NO_CSRF.to_owned());
+    }
     if call.function == STATIC_URL {
         let urls = site.shared::<StaticUrls>()?;
         return Some(urls.url(call.literal(PATH)?).err()?.message());
@@ -262,7 +303,8 @@ impl Engine for Tera {
             return Err(Error::internal(format!("no template is called `{template}`{hint}")));
         }
         let context = context(page)?;
-        let guard = Restore(LINKS_NOW.replace(Some(page.links().clone())));
+        let now = Now { links: page.links().clone(), csrf: page.csrf().cloned() };
+        let guard = Restore(PAGE_NOW.replace(Some(now)));
         let rendered = set.tera.render(template, &context);
         drop(guard);
         rendered.map_err(|error| {
@@ -292,7 +334,10 @@ impl Engine for Tera {
             Err(errors) => return Err(report(errors)),
         };
         let mut errors = Vec::new();
-        for (name, mentions) in &set.mentions {
+        let own = |name: &str| {
+            LIBRARY.iter().all(|(ours, text)| *ours != name || set.sources.get(name).map(self::text) != Some(text))
+        };
+        for (name, mentions) in set.mentions.iter().filter(|(name, _)| own(name)) {
             let source = set.sources.get(name).map(text).unwrap_or_default();
             for call in &mentions.calls {
                 if let Some(problem) = broken_link(call, site) {
@@ -336,26 +381,57 @@ fn context(page: &Page<'_>) -> Result<Context> {
 
 const URL_FOR: &str = "url_for";
 const STATIC_URL: &str = "static_url";
-const LINKS: [&str; 2] = [URL_FOR, STATIC_URL];
+const CALLS: [&str; 3] = [URL_FOR, STATIC_URL, CSRF_FIELD];
 const NAME: &str = "name";
 const ROUTE: &str = "route";
 const PATH: &str = "path";
 /// Tera's own name for the whole context.
 const EVERYTHING: &str = "__tera_context";
 
-thread_local! {
-    /// Where the links of the page lead that this thread renders. Tera's functions are given the context only, and a
-    /// context holds no Rust values.
-    static LINKS_NOW: RefCell<Option<Links>> = const { RefCell::new(None) };
+/// The framework's own templates: components, which any template may use.
+const LIBRARY: [(&str, &str); 2] = [
+    ("purlin/form.html", include_str!("../../templates/purlin/form.html")),
+    ("purlin/forms.html", include_str!("../../templates/purlin/forms.html")),
+];
+
+/// What the functions need to know of the page.
+struct Now {
+    links: Links,
+    csrf: Option<CsrfToken>,
 }
 
-struct Restore(Option<Links>);
+thread_local! {
+    /// The page that this thread renders. Tera's functions are given the context only, and a context holds no Rust values.
+    static PAGE_NOW: RefCell<Option<Now>> = const { RefCell::new(None) };
+}
+
+struct Restore(Option<Now>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        LINKS_NOW.set(self.0.take());
+        PAGE_NOW.set(self.0.take());
     }
 }
+
+fn csrf_field(_: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    PAGE_NOW.with_borrow(|page| {
+        let csrf = page.as_ref().and_then(|page| page.csrf.as_ref());
+        if csrf.is_none() && !page.as_ref().is_some_and(|page| page.links.has_csrf()) {
+            return Err(::tera::Error::message(NO_CSRF));
+        }
+        let field = csrf.and_then(|token| match token.field() {
+            Ok(field) => Some(field),
+            // On a page that is made after the session was written, which cannot keep a new one.
+            Err(error) => {
+                tracing::debug!("a form has no token: {error:#}");
+                None
+            }
+        });
+        Ok(Value::safe_string(&field.unwrap_or_default()))
+    })
+}
+
+const NO_CSRF: &str = "no layer of the site protects forms: add `.layer(Csrf::new())` below the sessions";
 
 fn url_for(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let args = arguments(&kwargs)?;
@@ -373,8 +449,8 @@ fn static_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
 }
 
 fn linked(link: impl FnOnce(&Links) -> Result<String>) -> TeraResult<String> {
-    LINKS_NOW.with_borrow(|links| match links {
-        Some(links) => link(links).map_err(|error| ::tera::Error::message(error.message())),
+    PAGE_NOW.with_borrow(|page| match page {
+        Some(page) => link(&page.links).map_err(|error| ::tera::Error::message(error.message())),
         None => Err(::tera::Error::message("no page is being rendered")),
     })
 }
@@ -403,7 +479,7 @@ fn reachable(name: &str, mentions: &BTreeMap<String, Mentions>) -> HashSet<Strin
         };
         words.extend(found.words.iter().cloned());
         next.extend(found.literals.iter().map(String::as_str));
-        let defines = |other: &Mentions| other.components.iter().any(|component| found.words.contains(component));
+        let defines = |other: &Mentions| !other.components.is_disjoint(&found.used);
         next.extend(mentions.iter().filter(|(_, other)| defines(other)).map(|(name, _)| name.as_str()));
     }
     words
