@@ -49,9 +49,9 @@ pub mod auth;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+pub mod csrf;
 #[cfg(feature = "database")]
 pub mod database;
-pub mod csrf;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;

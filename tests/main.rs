@@ -7,19 +7,19 @@ mod body_limit;
 #[cfg(feature = "compression")]
 mod compression;
 mod contract;
-#[cfg(feature = "database")]
-mod database;
 #[cfg(feature = "tera")]
 mod csrf;
+#[cfg(feature = "database")]
+mod database;
 mod deadline;
 mod error_pages;
 #[cfg(feature = "tera")]
 mod forms;
 mod handlers;
 mod log;
+mod method_override;
 #[cfg(all(feature = "redis", unix))]
 mod redis;
-mod method_override;
 mod request_ids;
 mod router;
 #[cfg(all(feature = "redis", unix))]

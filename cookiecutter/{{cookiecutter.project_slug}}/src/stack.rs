@@ -9,8 +9,8 @@
 use crate::handlers::guestbook::Guestbook;
 use crate::routes::routes;
 use purlin::layers::{
-    AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions,
-    StaticFiles, Templates,
+    AccessLog, BodyLimit, Compression, Csrf, Deadline, ErrorPages, RequestIds, SecurityHeaders,
+    Sessions, StaticFiles, Templates,
 };
 use purlin::session::CookieStore;
 use purlin::template::Tera;
@@ -38,6 +38,7 @@ pub fn stack(config: Config) -> Result<impl Service> {
         .layer(BodyLimit::new(config.body_limit)) // 413 when too much is sent
         .layer(StaticFiles::new(embed!("static"))) // what is in static/
         .layer(Sessions::new(cookies).https(config.https)) // who comes back, in a sealed cookie
+        .layer(Csrf::new()) // 403 for what other sites send in a visitor's name
         .layer(State(Guestbook::default())) // what handlers share
         // your layers here
         .layer(Templates::new(tera)) // a handler's view becomes a page

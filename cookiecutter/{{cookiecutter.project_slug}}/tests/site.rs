@@ -48,6 +48,16 @@ async fn a_signed_entry_is_thanked_for_once_and_shown() {
 }
 
 #[tokio::test]
+async fn another_site_cannot_sign_in_a_visitors_name() {
+    let entry = [("name", "Mallory"), ("message", "Hello")];
+    let request = site().post("/guestbook").form(&entry);
+    request
+        .header("sec-fetch-site", "cross-site")
+        .await
+        .assert_status(403);
+}
+
+#[tokio::test]
 async fn a_page_that_is_not_there_is_a_404() {
     site().get("/no-such-page").await.assert_status(404);
 }

@@ -1,10 +1,9 @@
 //! The guestbook: a form that keeps what was typed, tells what is wrong beside the field, and thanks after a redirect.
 
-use purlin::{
-    Form, IntoResponse, Redirect, Response, Result, Session, State, StatusCode, Urls, View,
-};
+use purlin::form::{Filled, Problems, Rules, Submitted};
+use purlin::{IntoResponse, Redirect, Response, Result, Session, State, Urls, View};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the guests wrote, newest first; the last hundred, until the site is stopped.
@@ -29,54 +28,31 @@ impl Guestbook {
 }
 
 /// An entry, and the form that makes one.
-#[derive(Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Entry {
     name: String,
     message: String,
 }
 
-/// What is wrong with a form, by field.
-#[derive(Default, PartialEq, Serialize)]
-struct Problems {
-    name: Option<&'static str>,
-    message: Option<&'static str>,
-}
-
-impl Entry {
-    fn problems(&self) -> Problems {
+impl Rules for Entry {
+    fn check(&self, problems: &mut Problems) {
         let length = |text: &str| text.trim().chars().count();
-        Problems {
-            name: match length(&self.name) {
-                0 => Some("Please tell us your name."),
-                61.. => Some("A name has 60 letters at most."),
-                _ => None,
-            },
-            message: match length(&self.message) {
-                0 => Some("Please write a message."),
-                501.. => Some("A message has 500 letters at most."),
-                _ => None,
-            },
-        }
+        let (name, message) = (length(&self.name), length(&self.message));
+        problems.unless(name > 0, "name", "Please tell us your name.");
+        problems.unless(name <= 60, "name", "At most 60 letters, please.");
+        problems.unless(message > 0, "message", "Please write a message.");
+        problems.unless(message <= 500, "message", "At most 500 letters, please.");
     }
 }
 
-#[derive(Serialize)]
-struct Page {
-    form: Entry,
-    problems: Problems,
-    entries: Vec<Entry>,
+fn page(book: &Guestbook, form: impl Into<Filled>) -> View {
+    let context = BTreeMap::from([("entries", book.entries())]);
+    View::new("guestbook.html", context).form(form)
 }
 
 /// `GET /guestbook`: the empty form and the entries.
 pub async fn show(State(book): State<Guestbook>) -> View {
-    View::new(
-        "guestbook.html",
-        Page {
-            form: Entry::default(),
-            problems: Problems::default(),
-            entries: book.entries(),
-        },
-    )
+    page(&book, Filled::new())
 }
 
 /// `POST /guestbook`: the form again with its problems (422), or an entry more and a redirect (303).
@@ -84,20 +60,12 @@ pub async fn sign(
     State(book): State<Guestbook>,
     session: Session,
     urls: Urls,
-    Form(form): Form<Entry>,
+    mut form: Submitted<Entry>,
 ) -> Result<Response> {
-    let problems = form.problems();
-    if problems != Problems::default() {
-        let page = Page {
-            form,
-            problems,
-            entries: book.entries(),
-        };
-        return Ok(View::new("guestbook.html", page)
-            .status(StatusCode::UNPROCESSABLE_ENTITY)
-            .into_response());
-    }
-    book.add(form);
+    let Some(entry) = form.accept() else {
+        return Ok(page(&book, form).into_response());
+    };
+    book.add(entry);
     session.flash("success", "Thank you, your entry is in the book.");
     Ok(Redirect::see_other(urls.url_for("guestbook", &[])?).into_response())
 }
