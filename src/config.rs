@@ -43,10 +43,11 @@
 //! | `uploads.max_field_bytes` | `"1 MiB"` | of all text fields of a form with files |
 //! | `uploads.max_parts` | `100` | fields and files in one form |
 //! | `uploads.max_header_bytes` | `"8 KiB"` | of one field or file |
+//! | `sessions.url` | `""` | `sqlite:data/sessions.db`, `redis://host/0`, `postgres://user:password@host/name`: for the stores of these |
 //! | `app.*` | | the site's own, read by [`Config::app`] |
 //!
 //! "In development" is in the environments `development` and `test`. The table `[database]` is there with one of the
-//! features `postgres` and `sqlite`.
+//! features `postgres` and `sqlite`, and `[sessions]` with one of these or `redis`.
 //!
 //! # Where the file is
 //!
@@ -76,6 +77,8 @@ pub use listen::{Listen, ListenError};
 pub use loader::Loader;
 pub use secret::{Secret, SecretKeys};
 
+#[cfg(any(feature = "database", feature = "redis"))]
+use crate::Context;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -138,6 +141,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[uploads]`
     pub uploads: UploadsConfig,
+    /// `[sessions]`
+    #[cfg(any(feature = "database", feature = "redis"))]
+    pub sessions: SessionsConfig,
     /// What the server prints when it starts, one line each.
     pub warnings: Vec<String>,
     origin: Arc<Origin>,
@@ -162,6 +168,27 @@ impl Config {
     /// As [`load`](Self::load).
     pub fn for_tests() -> Result<Self, ConfigError> {
         Loader::from_process().environment("test").without_named_file().load()
+    }
+
+    /// The file that `sessions.url` names, `sqlite:data/sessions.db`: in the site's folder, unless its path is absolute. The
+    /// folder that it is to be in is made, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The URL names no file, or the folder cannot be made.
+    #[cfg(any(feature = "database", feature = "redis"))]
+    pub fn sessions_file(&self) -> crate::Result<PathBuf> {
+        let url = self.sessions.url.expose_str();
+        let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let Some(path) = path.filter(|path| !path.is_empty()) else {
+            let message = "`sessions.url`: expected a file such as sqlite:data/sessions.db (PURLIN__SESSIONS__URL)";
+            return Err(crate::Error::internal(message));
+        };
+        let file = self.root.join(path);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).context(format!("making the folder {}", folder.display()))?;
+        }
+        Ok(file)
     }
 
     /// Reads the site's own settings, `[app]`, into the site's own type.
@@ -389,6 +416,24 @@ pub struct DatabaseConfig {
     pub temporary: bool,
 }
 
+/// `[sessions]`: where they are kept, for the stores that are told by a URL.
+#[cfg(any(feature = "database", feature = "redis"))]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SessionsConfig {
+    /// `sqlite:PATH`, `redis://host/0` or `postgres://user:password@host/name`.
+    pub url: Secret,
+}
+
+/// As in production without a file.
+#[cfg(any(feature = "database", feature = "redis"))]
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        default_of("sessions")
+    }
+}
+
 /// As in production without a file.
 #[cfg(feature = "database")]
 impl Default for DatabaseConfig {
@@ -525,6 +570,8 @@ fn defaults(environment: &Environment) -> Node {
     if !environment.is_public() {
         tree.overlay(read(include_str!("config/development.toml")));
     }
+    #[cfg(any(feature = "database", feature = "redis"))]
+    tree.overlay(read("sessions.url = \"\""));
     #[cfg(feature = "database")]
     {
         tree.overlay(read(include_str!("config/database.toml")));

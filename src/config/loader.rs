@@ -135,6 +135,8 @@ impl Loader {
             #[cfg(feature = "database")]
             database: settings.database,
             uploads: settings.uploads,
+            #[cfg(any(feature = "database", feature = "redis"))]
+            sessions: settings.sessions,
             warnings: warning.into_iter().collect(),
             origin: Arc::new(Origin { tree, file, found, named, environment: chosen }),
         })
@@ -235,6 +237,8 @@ struct Settings {
     #[cfg(feature = "database")]
     database: super::DatabaseConfig,
     uploads: UploadsConfig,
+    #[cfg(any(feature = "database", feature = "redis"))]
+    sessions: super::SessionsConfig,
     #[serde(rename = "app")]
     _app: IgnoredAny,
 }

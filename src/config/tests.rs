@@ -371,13 +371,13 @@ const BROKEN_VARIABLES: &[(&str, &str, &str)] = &[
 fn a_broken_file_is_answered_with_the_place_and_what_was_expected() {
     for (toml, expected) in BROKEN_FILES {
         let error = development(toml).load().and_then(|config| config.app::<Wiki>()).expect_err(toml).to_string();
-        assert_eq!(without_database(&error), format!("config/development.toml:{expected}"), "{toml}");
+        assert_eq!(plain(&error), format!("config/development.toml:{expected}"), "{toml}");
     }
 }
 
-/// A message as it is without the feature `database`, which brings one more key.
-fn without_database(message: &str) -> String {
-    message.replace("`templates`, `database`, `app`", "`templates`, `app`")
+/// A message as it is without the keys that features bring.
+fn plain(message: &str) -> String {
+    message.replace("`database`, ", "").replace("`sessions`, ", "")
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_broken_variable_is_answered_with_its_name_and_what_was_expected() {
     for (name, value, expected) in BROKEN_VARIABLES {
         let loader = development("[app]\ntitle = 'Notes'\npages = 1").var(*name, *value);
         let error = loader.load().and_then(|config| config.app::<Wiki>()).expect_err(name).to_string();
-        assert_eq!(without_database(&error), format!("{name}: {expected}"));
+        assert_eq!(plain(&error), format!("{name}: {expected}"));
     }
 }
 
@@ -464,7 +464,7 @@ fn every_value_says_where_it_comes_from() {
         .unwrap();
     let mut lines: Vec<String> =
         config.values().iter().map(|v| format!("{} = {} ({})", v.key, v.value, v.source)).collect();
-    lines.retain(|line| !line.starts_with("database."));
+    lines.retain(|line| !line.starts_with("database.") && !line.starts_with("sessions."));
     assert_eq!(
         lines,
         [
@@ -514,6 +514,27 @@ fn a_password_in_a_database_url_is_not_shown() {
     }
     let config = development("database.url = 'sqlite:data/site.db'").load().unwrap();
     assert!(config.values().iter().any(|setting| setting.value == "'sqlite:data/site.db'"));
+}
+
+#[cfg(feature = "database")]
+#[test]
+fn the_file_of_the_sessions_has_a_folder() {
+    let folder = Folder::new();
+    let config = |url: &str| {
+        let toml = format!("sessions.url = '{url}'");
+        Loader::new().environment("development").root(&folder.0).toml(toml).load().unwrap()
+    };
+    let file = config("sqlite:data/new/sessions.db").sessions_file().unwrap();
+    assert_eq!(file, folder.0.join("data/new/sessions.db"));
+    assert!(folder.0.join("data/new").is_dir() && !file.exists());
+    assert_eq!(config("sqlite://s.db").sessions_file().unwrap(), folder.0.join("s.db"));
+    for url in ["", "sqlite:", "redis://me:hunter2@host/0"] {
+        let error = format!("{:#}", config(url).sessions_file().unwrap_err());
+        assert!(
+            error.contains("expected a file such as sqlite:data/sessions.db") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
 }
 
 #[cfg(feature = "database")]
