@@ -171,20 +171,27 @@ impl<D: Dialect> Database<D> {
         self.state.0.clone()
     }
 
-    /// Every migration, and whether it has run. What the command `migrate --status` prints.
+    /// Every migration, and whether it has run: in a database that is not there, none. What the command `migrate --status`
+    /// prints.
     ///
     /// # Errors
     ///
     /// The database cannot be reached.
     pub async fn migrations(&self) -> Result<Vec<Migration>> {
-        let mut connection = self.connect(&self.inner.options).await?;
+        let options = &self.inner.options;
+        let mut connection = match self.connect(|| D::connect(options)).await {
+            Err(error) if self.inner.migrations.are_some() && is_missing::<D>(options, &error) => {
+                return Ok(self.inner.migrations.pending());
+            }
+            connected => connected?,
+        };
         let listed = self.inner.migrations.compare::<D>(&mut connection).await;
         // What was asked is answered; how the connection ends changes nothing.
         drop(connection.close().await);
         listed.context(format!("reading the migrations of {self}"))
     }
 
-    /// Runs what is pending, and returns that; an SQLite database that is not there is made. What the command `migrate` does.
+    /// Runs what is pending, and returns that; a database that is not there is made. What the command `migrate` does.
     ///
     /// Two at the same time wait for each other.
     ///
@@ -192,8 +199,14 @@ impl<D: Dialect> Database<D> {
     ///
     /// The database cannot be reached, a migration fails, or one that has run was changed since; those before it have run.
     pub async fn migrate(&self) -> Result<Vec<Migration>> {
-        let options = D::creating(&self.inner.options)?;
-        let mut connection = self.connect(&options).await?;
+        let options = &self.inner.options;
+        let connect = || async {
+            match D::connect(options).await {
+                Err(error) if D::is_missing(options, &error) => D::make(options).await,
+                connected => connected,
+            }
+        };
+        let mut connection = self.connect(connect).await?;
         let ran = self.inner.migrations.run::<D>(&mut connection).await;
         // Also ends a lock that is still held after a failure.
         drop(connection.close().await);
@@ -201,10 +214,13 @@ impl<D: Dialect> Database<D> {
     }
 
     /// A connection apart from the pool, whose connections belong to the runtime that made them.
-    async fn connect(&self, options: &D::Options) -> Result<D::Connection> {
+    async fn connect<F>(&self, connect: impl Fn() -> F) -> Result<D::Connection>
+    where
+        F: Future<Output = sqlx::Result<D::Connection>>,
+    {
         let deadline = Instant::now() + self.inner.patience;
         let error = loop {
-            match tokio::time::timeout_at(deadline, D::connect(options)).await {
+            match tokio::time::timeout_at(deadline, connect()).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 // A server that is starting up; an SQLite file that another process is just making.
                 Ok(Err(error)) if D::will_pass(&error) && Instant::now() < deadline => {
@@ -298,6 +314,10 @@ impl<D: Dialect> fmt::Debug for Database<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({self})")
     }
+}
+
+fn is_missing<D: Dialect>(options: &D::Options, error: &Error) -> bool {
+    error.downcast_ref().is_some_and(|error| D::is_missing(options, error))
 }
 
 /// Whether the database is out of reach or busy, and not asked for something impossible.

@@ -21,15 +21,13 @@ usage: SITE [COMMAND] [OPTIONS]
 
 /// Between the two halves of the help, for sites with a database.
 #[cfg(feature = "database")]
-const HELP_OF_DATABASES: &str = "\
-  migrate    runs the database's pending migrations; with --status prints all of them, and which have run
-";
+const HELP_OF_DATABASES: &str =
+    "  migrate    runs the database's pending migrations; with --status prints all of them, and which have run\n";
 
 #[cfg(not(feature = "database"))]
 const HELP_OF_DATABASES: &str = "";
 
-const MORE_HELP: &str = "\
-  help       prints this
+const MORE_HELP: &str = "  help       prints this
 
   --listen ADDRESS   serves there instead of the configured address: 127.0.0.1:9000, [::]:80, unix:/run/site.sock
 

@@ -27,13 +27,16 @@ pub(super) mod sealed {
         /// The URL is none of this database's.
         fn options(config: &DatabaseConfig, root: &Path) -> Result<Self::Options>;
 
-        /// The same, where the database is made if it is not there and can be.
-        fn creating(options: &Self::Options) -> Result<Self::Options>;
-
         /// The database as a URL, without what is secret.
         fn place(options: &Self::Options) -> String;
 
         fn connect(options: &Self::Options) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
+
+        /// Whether connecting failed since there is no such database.
+        fn is_missing(options: &Self::Options, error: &sqlx::Error) -> bool;
+
+        /// Makes the database, and connects to it.
+        fn make(options: &Self::Options) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
 
         /// The statement that begins a request's transaction; `safe` for a method that is not meant to write.
         fn begin(safe: bool, limit: Duration) -> String;
@@ -52,12 +55,15 @@ pub(super) mod sealed {
         /// Whether migrations have ever run.
         fn has_migrations(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<bool>> + Send;
 
-        /// A new, empty database, and its settings.
-        fn make(config: &DatabaseConfig, root: &Path, name: &str)
-        -> impl Future<Output = Result<Self::Options>> + Send;
+        /// A new, empty database for tests, and its settings.
+        fn make_temporary(
+            config: &DatabaseConfig,
+            root: &Path,
+            name: &str,
+        ) -> impl Future<Output = Result<Self::Options>> + Send;
 
-        /// Removes what [`make`](Self::make) has made.
-        fn remove(options: &Self::Options, name: &str) -> impl Future<Output = Result<()>> + Send;
+        /// Removes what [`make_temporary`](Self::make_temporary) has made.
+        fn remove_temporary(options: &Self::Options, name: &str) -> impl Future<Output = Result<()>> + Send;
 
         /// Whether the database is out of reach or busy.
         fn is_unavailable(error: &sqlx::Error) -> bool {
@@ -126,18 +132,29 @@ mod sqlite {
             Ok(opened(options.filename(path), config))
         }
 
-        fn creating(options: &Self::Options) -> Result<Self::Options> {
-            if let Some(folder) = options.get_filename().parent() {
-                std::fs::create_dir_all(folder).context(format!("making the folder {}", folder.display()))?;
-            }
-            Ok(options.clone().create_if_missing(true))
-        }
-
         fn place(options: &Self::Options) -> String {
             format!("sqlite:{}", options.get_filename().display())
         }
 
         async fn connect(options: &Self::Options) -> sqlx::Result<SqliteConnection> {
+            options.connect().await
+        }
+
+        fn is_missing(options: &Self::Options, _: &sqlx::Error) -> bool {
+            !options.get_filename().exists()
+        }
+
+        async fn make(options: &Self::Options) -> sqlx::Result<SqliteConnection> {
+            let file = options.get_filename();
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let mut made = std::fs::OpenOptions::new();
+            made.append(true).create(true);
+            // Nobody else's business; what SQLite puts beside it gets the same mode.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut made, 0o600);
+            made.open(file)?;
             options.connect().await
         }
 
@@ -162,7 +179,7 @@ mod sqlite {
             Ok(connection.fetch_optional(table).await?.is_some())
         }
 
-        async fn make(config: &DatabaseConfig, _: &Path, name: &str) -> Result<Self::Options> {
+        async fn make_temporary(config: &DatabaseConfig, _: &Path, name: &str) -> Result<Self::Options> {
             let folder = folder(name);
             let mut builder = std::fs::DirBuilder::new();
             #[cfg(unix)]
@@ -173,7 +190,7 @@ mod sqlite {
             Ok(opened(options, config).synchronous(SqliteSynchronous::Off))
         }
 
-        async fn remove(_: &Self::Options, name: &str) -> Result<()> {
+        async fn remove_temporary(_: &Self::Options, name: &str) -> Result<()> {
             std::fs::remove_dir_all(folder(name)).context("removing a temporary database")
         }
     }
@@ -211,10 +228,6 @@ mod postgres {
             url.parse().map_err(unreadable)
         }
 
-        fn creating(options: &Self::Options) -> Result<Self::Options> {
-            Ok(options.clone())
-        }
-
         fn place(options: &Self::Options) -> String {
             let name = options.get_database().unwrap_or(options.get_username());
             match options.get_socket() {
@@ -225,6 +238,25 @@ mod postgres {
 
         async fn connect(options: &Self::Options) -> sqlx::Result<PgConnection> {
             options.connect().await
+        }
+
+        fn is_missing(_: &Self::Options, error: &sqlx::Error) -> bool {
+            // invalid_catalog_name
+            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "3D000")
+        }
+
+        async fn make(options: &Self::Options) -> sqlx::Result<PgConnection> {
+            let name = options.get_database().unwrap_or(options.get_username()).replace('"', "\"\"");
+            let made = maintain(options, format!("CREATE DATABASE \"{name}\"")).await;
+            // Another process may have made it at the same time: duplicate_database, or a unique index that says so.
+            let is_there = |error: &sqlx::Error| {
+                let code = error.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| code == "42P04" || code == "23505")
+            };
+            match made {
+                Err(error) if !is_there(&error) => Err(error),
+                _ => options.connect().await,
+            }
         }
 
         fn begin(_: bool, limit: Duration) -> String {
@@ -251,22 +283,22 @@ mod postgres {
             sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(connection).await
         }
 
-        async fn make(config: &DatabaseConfig, root: &Path, name: &str) -> Result<Self::Options> {
+        async fn make_temporary(config: &DatabaseConfig, root: &Path, name: &str) -> Result<Self::Options> {
             let options = Self::options(config, root)?;
-            maintain(&options, &format!("CREATE DATABASE {name}")).await.context("making a temporary database")?;
+            maintain(&options, format!("CREATE DATABASE {name}")).await.context("making a temporary database")?;
             Ok(options.database(name))
         }
 
-        async fn remove(options: &Self::Options, name: &str) -> Result<()> {
-            let removed = maintain(options, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        async fn remove_temporary(options: &Self::Options, name: &str) -> Result<()> {
+            let removed = maintain(options, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
             removed.context("removing a temporary database")
         }
     }
 
     /// Does this in the database that every server has for it.
-    async fn maintain(options: &PgConnectOptions, statement: &str) -> Result<()> {
+    async fn maintain(options: &PgConnectOptions, statement: String) -> sqlx::Result<()> {
         let mut connection = options.clone().database("postgres").connect().await?;
         connection.execute(AssertSqlSafe(statement)).await?;
-        Ok(connection.close().await?)
+        connection.close().await
     }
 }

@@ -91,6 +91,16 @@ impl Migrations {
         Ok(Self(files))
     }
 
+    pub(super) fn are_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// All of them, as in a database which is not there.
+    pub(super) fn pending(&self) -> Vec<Migration> {
+        let pending = |file: &File| Migration { name: file.name.clone(), state: MigrationState::Pending };
+        self.0.values().map(pending).collect()
+    }
+
     /// What has become of each, those without a file at their place among them.
     pub(super) async fn compare<D: Dialect>(&self, connection: &mut D::Connection) -> Result<Vec<Migration>> {
         let applied = if D::has_migrations(connection).await.map_err(D::unavailable)? {

@@ -19,14 +19,14 @@ impl<D: Dialect> Temporary<D> {
     /// It cannot be made, where the configuration says.
     pub(super) fn new(config: &DatabaseConfig, root: &Path) -> Result<(D::Options, Self)> {
         let name = format!("purlin_test_{:016x}", getrandom::u64()?);
-        let options = waited(D::make(config, root, &name))?;
+        let options = waited(D::make_temporary(config, root, &name))?;
         Ok((options.clone(), Self { options, name }))
     }
 }
 
 impl<D: Dialect> Drop for Temporary<D> {
     fn drop(&mut self) {
-        if let Err(error) = waited(D::remove(&self.options, &self.name)) {
+        if let Err(error) = waited(D::remove_temporary(&self.options, &self.name)) {
             tracing::warn!(target: "purlin::database", "{} is left behind: {error:#}", self.name);
         }
     }

@@ -7,7 +7,7 @@ mod promises;
 
 use crate::servers::postgres::{self, Postgres};
 use purlin::config::{Loader, Secret};
-use purlin::database::{Database, MigrationState, Tx};
+use purlin::database::{Database, Tx};
 use purlin::layers::Transaction;
 use purlin::sqlx::{self, Connection, Executor};
 use purlin::testing::Client;
@@ -16,9 +16,6 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 pub(crate) type Db = sqlx::Postgres;
-
-/// Of a database nobody has asked for.
-const NEW: &[(&str, MigrationState)] = &[("0001_guest", MigrationState::Pending)];
 
 fn open(config: &Config, migrations: Assets) -> Result<Database<Db>> {
     Database::postgres(config, migrations)
@@ -70,6 +67,25 @@ async fn a_temporary_database_goes_with_its_site() {
     let client = Client::new(Stack::new().layer(database).app(Router::new()));
     drop(client);
     assert!(!is_there(names().await));
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_made_by_migrating() {
+    let Some((mut config, lent)) = lasting() else { return };
+    // The name of one that has just been removed is nobody's.
+    let place = lent.to_string();
+    drop(lent);
+    config.database.migrate_at_start = false;
+    let database = open(&config, GUESTS).unwrap();
+    let start = || purlin::site::Life::start(&Stack::new().layer(database.clone()).app(Router::new()));
+    let error = start().unwrap_err().to_string();
+    assert!(error.contains(&place) && error.contains("lacks a migration: 0001_guest\n"), "{error}");
+    database.migrate().await.unwrap();
+    drop(start().unwrap());
+    let mut server = sqlx::PgConnection::connect(&postgres::url().unwrap()).await.unwrap();
+    let name = place.strip_prefix("postgres:").unwrap().split(' ').next().unwrap();
+    let drop_it = sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    server.execute(drop_it).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod promises;
 
 use crate::servers::Folder;
 use purlin::config::{Loader, Secret};
-use purlin::database::{Database, MigrationState, Tx};
+use purlin::database::{Database, Tx};
 use purlin::layers::Transaction;
 use purlin::sqlx;
 use purlin::testing::Client;
@@ -17,9 +17,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub(crate) type Db = sqlx::Sqlite;
-
-/// Of a database nobody has asked for.
-const NEW: &[(&str, MigrationState)] = &[];
 
 fn open(config: &Config, migrations: Assets) -> Result<Database<Db>> {
     Database::sqlite(config, migrations)
@@ -65,11 +62,19 @@ async fn the_file_is_in_the_sites_folder_and_made_by_migrating_only() {
     config.database.migrate_at_start = false;
     let database = open(&config, GUESTS).unwrap();
     let error = format!("{:#}", start(&database).unwrap_err());
-    assert!(error.contains("connecting to sqlite:") && error.contains("data/site.db"), "{error}");
-    assert!(error.contains("unable to open database file"), "{error}");
+    assert!(error.contains("data/site.db lacks a migration: 0001_guest\n"), "{error}");
+    let error = format!("{:#}", start(&open(&config, Assets::embedded(&[])).unwrap()).unwrap_err());
+    assert!(error.contains("connecting to sqlite:") && error.contains("unable to open database file"), "{error}");
     assert!(!folder.path().join("data").exists());
     database.migrate().await.unwrap();
-    assert!(folder.path().join("data/site.db").is_file());
+    let file = folder.path().join("data/site.db");
+    assert!(file.is_file());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "the site's user alone may read it");
+    }
     start(&database).unwrap();
 }
 
