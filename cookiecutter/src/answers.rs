@@ -33,6 +33,11 @@ impl Answers {
         self.list.push((key.to_owned(), answer));
     }
 
+    /// Forgets all but the first `count`.
+    pub(crate) fn keep(&mut self, count: usize) {
+        self.list.truncate(count);
+    }
+
     pub(crate) fn text(&self, key: &str) -> Option<String> {
         self.list.iter().find(|(known, _)| known == key).map(|(_, answer)| answer.text())
     }

@@ -6,13 +6,16 @@ use crate::questions::Question;
 use crate::screen::{Paint, say};
 use std::io::{self, BufRead};
 
-/// Asks until there is an answer that can be; an empty line takes the default.
+/// Asks until there is an answer that can be; an empty line takes the default. `refused` is why the answer before was none.
 ///
 /// # Errors
 ///
 /// Standard input ended, or cannot be read.
-pub(crate) fn ask(question: &Question<'_>) -> Result<Answer, Failure> {
+pub(crate) fn ask(question: &Question<'_>, refused: Option<&str>) -> Result<Answer, Failure> {
     let paint = Paint::stdout();
+    if let Some(reason) = refused {
+        say(&format!("    {} {reason}\n", paint.red("no:")))?;
+    }
     let (number, count) = question.number;
     let mut text = format!("{} {}", paint.dim(&format!("{number}/{count}")), question.prompt);
     if !question.choices.is_empty() {

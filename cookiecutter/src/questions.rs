@@ -2,6 +2,9 @@
 //!
 //! As in cookiecutter, a key without underscore is a question, `_key` is a private value used as it stands, and
 //! `__key` is derived: rendered, never asked. Each may use the keys above it.
+//!
+//! Two derived keys do here what hooks in Python do there. `__refused` says why the answers above it cannot be, or is empty.
+//! `__left_out` names the files and folders that these answers leave out, a space between them.
 
 use crate::answers::{Answer, Answers};
 use crate::failure::Failure;
@@ -10,6 +13,9 @@ use crate::nearest::nearest;
 use crate::site_name;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
+
+const REFUSED: &str = "__refused";
+const LEFT_OUT: &str = "__left_out";
 
 /// Values by key, as text.
 pub(crate) type Given = BTreeMap<String, String>;
@@ -111,7 +117,7 @@ impl Questions {
     }
 
     /// Answers every question: from `given` where it is there, else by `ask`, which is shown the default: `suggested`, or
-    /// the template's own.
+    /// the template's own. It is also told why its answer to the question was refused, if it was.
     ///
     /// # Errors
     ///
@@ -120,13 +126,18 @@ impl Questions {
         &self,
         given: &Given,
         suggested: &Given,
-        mut ask: impl FnMut(&Question<'_>) -> Result<Answer, Failure>,
+        mut ask: impl FnMut(&Question<'_>, Option<&str>) -> Result<Answer, Failure>,
     ) -> Result<Answers, Failure> {
         let mut answers = Answers::default();
         let public = |(_, sort): &&(String, Sort)| !matches!(sort, Sort::Private(_) | Sort::Derived(_));
         let count = self.entries.iter().filter(public).count();
         let mut number = 0;
-        for (key, sort) in &self.entries {
+        // The last choice that was asked for, to come back to if what is answered cannot be.
+        let mut asked: Option<(usize, usize)> = None;
+        let mut refused: Option<String> = None;
+        let mut at = 0;
+        while let Some((key, sort)) = self.entries.get(at) {
+            at += 1;
             let render = |text: &str| {
                 self.jinja
                     .render(text, &answers.value())
@@ -135,6 +146,13 @@ impl Questions {
             let (choices, default) = match sort {
                 Sort::Derived(text) => {
                     let text = render(text)?;
+                    if key == REFUSED && !text.is_empty() {
+                        let Some((question, before)) = asked else { return Err(Failure::usage(text)) };
+                        (at, number) = (question, before);
+                        answers.keep(question);
+                        refused = Some(text);
+                        continue;
+                    }
                     answers.add(key, Answer::Text(text));
                     continue;
                 }
@@ -181,12 +199,23 @@ impl Questions {
             }
             let answer = match given.get(key) {
                 Some(text) => read(&question, text)?,
-                None => ask(&question)?,
+                None => {
+                    if !matches!(sort, Sort::Text(_)) {
+                        asked = Some((at - 1, number - 1));
+                    }
+                    ask(&question, refused.take().as_deref())?
+                }
             };
             answers.add(key, answer);
         }
         Ok(answers)
     }
+}
+
+/// The files and folders that these answers leave out.
+pub(crate) fn left_out(answers: &Answers) -> Vec<String> {
+    let paths = answers.text(LEFT_OUT).unwrap_or_default();
+    paths.split_whitespace().map(str::to_owned).collect()
 }
 
 impl Question<'_> {

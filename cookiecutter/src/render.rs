@@ -78,6 +78,22 @@ pub(crate) fn render<'a>(
     Ok(site)
 }
 
+/// Takes these files, and these folders with what is in them, out of the site.
+///
+/// # Errors
+///
+/// One of them is not there: the template means something else.
+pub(crate) fn leave_out(site: &mut Site<'_>, paths: &[String]) -> Result<(), Failure> {
+    for path in paths {
+        if site.remove(path).is_none() {
+            return Err(wrong("cookiecutter.json", &format!("__left_out names {path}, which is not there")));
+        }
+        let inside = format!("{path}/");
+        site.retain(|other, _| !other.starts_with(&inside));
+    }
+    Ok(())
+}
+
 fn as_it_is(bytes: &[u8], executable: bool) -> Node<'_> {
     Node::File { bytes: Cow::Borrowed(bytes), executable }
 }

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use crate::git::{self, Repository};
 use crate::interview;
 use crate::place::Place;
-use crate::questions::{Given, Question, Questions};
-use crate::render::{Node, Site, render};
+use crate::questions::{Given, Question, Questions, left_out};
+use crate::render::{Node, Site, leave_out, render};
 use crate::screen::{Paint, say};
 use crate::shell::{quote, quote_path};
 use crate::site_name;
@@ -23,7 +23,19 @@ pub(crate) const COMMAND: Command = Command {
     name: "new",
     summary: "make a new site",
     help: HELP,
-    options: &["--name", "--description", "--set", "--template", "--interactive", "--no-git", "--serve", "--help"],
+    options: &[
+        "--name",
+        "--description",
+        "--database",
+        "--auth",
+        "--sessions",
+        "--set",
+        "--template",
+        "--interactive",
+        "--no-git",
+        "--serve",
+        "--help",
+    ],
     work: run,
 };
 
@@ -34,6 +46,9 @@ Makes a new site at PATH, a folder that is empty or not there yet. Asks nothing;
 
       --name NAME           what the site is called (My Site, for the path my-site)
       --description TEXT    what it is, in one sentence
+      --database DATABASE   where its data is kept: none, sqlite (a file), postgres (a server); none by default
+      --auth                people register and sign in; needs a database
+      --sessions STORE      where sessions are kept: cookie, sqlite, redis, postgres; in the cookie itself by default
       --set KEY=VALUE       answer a question of the template by its key, such as project_slug, the package's name
       --template DIR        copy this cookiecutter template instead of the one inside purlin
   -i, --interactive         ask each question, then print the command that would have needed none
@@ -69,18 +84,22 @@ fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure
     questions.check_keys(options.given.keys().map(String::as_str))?;
     let suggested = suggest(&questions, target);
     let mut typed = Given::new();
-    let answers = questions.answer(&options.given, &suggested, |question: &Question<'_>| {
-        if !options.interactive {
-            return question.checked_default();
+    let answers = questions.answer(&options.given, &suggested, |question: &Question<'_>, refused: Option<&str>| {
+        match refused {
+            None if !options.interactive => return question.checked_default(),
+            Some(reason) if !options.interactive => return Err(Failure::usage(reason)),
+            _ => {}
         }
-        let answer = interview::ask(question)?;
+        let answer = interview::ask(question, refused)?;
+        typed.remove(question.key);
         if answer != question.default {
             typed.insert(question.key.to_owned(), answer.text());
         }
         Ok(answer)
     })?;
 
-    let site = render(&template, &questions.settings, questions.jinja(), &answers.value())?;
+    let mut site = render(&template, &questions.settings, questions.jinja(), &answers.value())?;
+    leave_out(&mut site, &left_out(&answers))?;
     place.put(&site, target)?;
 
     let mut text = String::new();
@@ -127,6 +146,13 @@ impl Options {
                 Arg::Long("description") => {
                     options.given.insert("description".to_owned(), text(arguments.value())?);
                 }
+                Arg::Long(option @ ("database" | "sessions")) => {
+                    let key = option.to_owned();
+                    options.given.insert(key, text(arguments.value())?);
+                }
+                Arg::Long("auth") => {
+                    options.given.insert("auth".to_owned(), "yes".to_owned());
+                }
                 Arg::Long("set") => {
                     let pair = text(arguments.value())?;
                     let (key, value) = pair
@@ -150,7 +176,8 @@ impl Options {
         for (key, value) in self.given.iter().chain(typed) {
             let value = match key.as_str() {
                 "project_name" => format!(" --name {}", quote(value)),
-                "description" => format!(" --description {}", quote(value)),
+                "description" | "database" | "sessions" => format!(" --{key} {}", quote(value)),
+                "auth" if value == "yes" => " --auth".to_owned(),
                 _ => format!(" --set {}", quote(&format!("{key}={value}"))),
             };
             command.push_str(&value);

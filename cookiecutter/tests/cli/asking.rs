@@ -41,7 +41,7 @@ fn the_printed_command_gives_the_same_site() {
             "my-site",
             "It's\n\nall \"mine\" & $HOME \\ `x`\n2\ny\n",
             "It's|my-site|all \"mine\" & $HOME \\ `x`|sqlite|True|p",
-            "purlin new my-site --set auth=yes --set database=sqlite --description 'all \"mine\" & $HOME \\ `x`' \
+            "purlin new my-site --auth --database sqlite --description 'all \"mine\" & $HOME \\ `x`' \
              --name 'It'\\''s' --template ../t",
         ),
         ("My Shop", "\nshop\n  \nsqlite\nno\n", "My Shop|shop|A site|sqlite|False|p", "purlin new 'My Shop' "),
@@ -84,6 +84,25 @@ fn the_site_that_purlin_carries_can_be_asked_for_too() {
     let outcome = Outcome::fed(first.args(["new", "my-site", "-i"]), &input).succeeds();
     let printed = again(&scratch, &outcome.out);
     same(&scratch.path().join("first"), &scratch.path().join("again"), &printed);
+}
+
+#[test]
+fn an_answer_that_cannot_be_with_another_is_asked_again_with_the_reason() {
+    let scratch = Scratch::new();
+    let input = "Shop\n\n\n1\ny\nno\nredis\n";
+    let outcome = Outcome::fed(purlin(scratch.path()).args(["new", "shop", "-i", "--no-git"]), input).succeeds();
+    assert!(outcome.out.contains("no: auth cannot be without a database"), "{}", outcome.out);
+    assert_eq!(outcome.out.matches("5/6 Do people register and sign in").count(), 2, "{}", outcome.out);
+    assert!(outcome.out.contains("purlin new shop --sessions redis --no-git"), "{}", outcome.out);
+
+    // What was given is not asked again: then it is the other that has to change, or nothing can.
+    let mut command = purlin(scratch.path());
+    let outcome = Outcome::fed(command.args(["new", "with-users", "-i", "--auth"]), "\n\n\n\nsqlite\n\n").succeeds();
+    assert_eq!(outcome.out.matches("4/6 Where is its data kept").count(), 2, "{}", outcome.out);
+    let mut command = purlin(scratch.path());
+    let both = ["new", "neither", "-i", "--auth", "--database", "none"];
+    Outcome::fed(command.args(both), "\n\n\n\n").fails(2, &["auth cannot be without a database"]);
+    assert!(!scratch.path().join("neither").exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The cookiecutter tool from PyPI and `purlin new` write the same bytes.
 
 use crate::making::{BAD_NAMES, GOOD_NAMES};
-use crate::support::{Outcome, Scratch, left_out, purlin, same};
+use crate::support::{Outcome, Scratch, left_out, purlin, same, tree};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -65,21 +65,90 @@ fn the_site_is_the_same_byte_for_byte() {
         None,
         &[basic[1], ("project_name", "x"), ("description", "\u{df} \u{4e2d} #}} %}"), ("_purlin_path", "/x")],
     );
+}
 
-    // Every choice that the template offers, one at a time.
+/// The answers to all questions that have few: every combination there is.
+fn combinations() -> Vec<Vec<(String, String)>> {
     let questions = fs::read_to_string(Path::new(TEMPLATE).join("cookiecutter.json")).unwrap();
     let questions: serde_json::Value = serde_json::from_str(&questions).unwrap();
+    let mut all = vec![Vec::new()];
     for (key, value) in questions.as_object().unwrap().iter().filter(|(key, _)| !key.starts_with('_')) {
         let options: Vec<&str> = match value {
-            serde_json::Value::Array(options) => options.iter().skip(1).filter_map(|option| option.as_str()).collect(),
-            serde_json::Value::Bool(_) => vec!["yes", "no"],
-            _ => Vec::new(),
+            serde_json::Value::Array(options) => options.iter().filter_map(|option| option.as_str()).collect(),
+            serde_json::Value::Bool(_) => vec!["no", "yes"],
+            _ => continue,
         };
-        for option in options {
-            let mut values = basic.to_vec();
-            values.push((key, option));
+        let with = |answers: &Vec<(String, String)>, option: &str| {
+            let mut answers = answers.clone();
+            answers.push((key.clone(), option.to_owned()));
+            answers
+        };
+        all = all
+            .iter()
+            .flat_map(|answers| options.iter().map(|option| with(answers, option)).collect::<Vec<_>>())
+            .collect();
+    }
+    assert!(all.len() > 20, "{all:?}");
+    all
+}
+
+#[test]
+fn every_combination_is_the_same_or_refused_by_both() {
+    let Some(tool) = tool() else { return };
+    let scratch = Scratch::new();
+    let mut refused = 0;
+    for answers in combinations() {
+        let mut values = vec![("project_name", "My Site"), ("project_slug", "my-site"), ("_purlin_path", "/p")];
+        values.extend(answers.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let set = values.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let ours = scratch.purlin(&["new".to_owned(), "tried".to_owned()].into_iter().chain(set).collect::<Vec<_>>());
+        if ours.code == Some(0) {
+            fs::remove_dir_all(scratch.path().join("tried")).unwrap();
             compare(&tool, &scratch, None, &values);
+            continue;
         }
+        refused += 1;
+        let reason = ours.err.trim_start_matches("error: ").trim();
+        let theirs = cookiecutter(&tool, &scratch, Path::new(TEMPLATE), "theirs", &values);
+        assert!(theirs.code != Some(0) && theirs.err.contains(reason), "{values:?} {reason} {theirs:?}");
+        assert!(!scratch.path().join("tried").exists() && !scratch.path().join("theirs/my-site").exists());
+    }
+    assert_eq!(refused, 4, "sign-in without a database, and nothing else");
+}
+
+#[test]
+fn every_combination_is_formatted_and_can_be_read() {
+    let scratch = Scratch::new();
+    let formatter = Command::new("rustfmt").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !formatter {
+        left_out("the format of generated sites; rustup component add rustfmt, then run this again");
+    }
+    for answers in combinations() {
+        let set = answers.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let new = ["new", "my-site", "--no-git"].map(str::to_owned);
+        if scratch.purlin(&new.into_iter().chain(set).collect::<Vec<_>>()).code != Some(0) {
+            continue;
+        }
+        let site = scratch.path().join("my-site");
+        let mut sources = Vec::new();
+        for (name, node) in tree(&site) {
+            let Some((bytes, _)) = node else { continue };
+            let text = String::from_utf8(bytes).unwrap();
+            let written = |mark: &str| text.lines().any(|line| line.contains(mark));
+            assert!(!written("cookiecutter."), "{answers:?} {name}");
+            assert!(text.ends_with('\n') && !text.ends_with("\n\n") && !text.contains("\n\n\n"), "{answers:?} {name}");
+            if name.ends_with(".toml") || name == "Cargo.lock" {
+                toml::from_str::<toml::Table>(&text).unwrap_or_else(|error| panic!("{answers:?} {name}: {error}"));
+            }
+            if name.ends_with(".rs") {
+                sources.push(site.join(name));
+            }
+        }
+        if formatter {
+            let mut command = Command::new("rustfmt");
+            Outcome::of(command.args(["--edition", "2024", "--check"]).args(&sources)).succeeds();
+        }
+        fs::remove_dir_all(site).unwrap();
     }
 }
 
@@ -170,6 +239,7 @@ fn the_hook_refuses_the_same_names() {
         return;
     }
     let hook = fs::read_to_string(Path::new(TEMPLATE).join("hooks/pre_gen_project.py")).unwrap();
+    let hook = hook.replace("{{ cookiecutter.__refused | tojson }}", "\"\"");
     let marker = "{{ cookiecutter.project_slug | tojson }}";
     assert!(hook.contains(marker));
     let refuses = |name: &str| {

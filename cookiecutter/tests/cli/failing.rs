@@ -20,6 +20,7 @@ fn a_broken_template_is_named_with_its_line_and_leaves_nothing() {
         ),
         (r#"{"project_slug": "x", "_extensions": ["a.B"]}"#, "a", "", &["_extensions are Python"]),
         (r#"{"project_slug": "x"}"#, "src/a.rs", "\n\n{{ cookiecutter.nope }}", &["src/a.rs: line 3: undefined"]),
+        (r#"{"project_slug": "x", "__left_out": "z src"}"#, "a", "", &["__left_out names src, which is not there"]),
         (r#"{"project_slug": "x"}"#, "a", "{% if %}", &["the template's a: line 1: syntax error"]),
         (r#"{"project_slug": "x"}"#, "{{ cookiecutter.nope }}", "", &["{{ cookiecutter.nope }}: ", "undefined"]),
         (

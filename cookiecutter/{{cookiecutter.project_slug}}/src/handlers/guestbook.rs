@@ -1,5 +1,27 @@
 //! The guestbook: a form that keeps what was typed, tells what is wrong beside the field, and thanks after a redirect.
 
+{% if cookiecutter.auth %}
+use crate::accounts::User;
+use crate::models::{self, Entry, NewEntry, Tx};
+use purlin::auth::CurrentUser;
+use purlin::form::{Filled, Problems, Rules, Submitted};
+use purlin::{Error, IntoResponse, Path, Redirect, Response, Result, Session, Urls, View};
+use std::collections::BTreeMap;
+
+impl Rules for NewEntry {
+    fn check(&self, problems: &mut Problems) {
+        let length = self.message.trim().chars().count();
+        problems.unless(length > 0, "message", "Please write a message.");
+        problems.unless(length <= 500, "message", "At most 500 letters, please.");
+    }
+}
+{% else %}
+{% if cookiecutter.__database %}
+use crate::models::{self, Entry, Tx};
+use purlin::form::{Filled, Problems, Rules, Submitted};
+use purlin::{IntoResponse, Redirect, Response, Result, Session, Urls, View};
+use std::collections::BTreeMap;
+{% else %}
 use purlin::form::{Filled, Problems, Rules, Submitted};
 use purlin::{IntoResponse, Redirect, Response, Result, Session, State, Urls, View};
 use serde::{Deserialize, Serialize};
@@ -12,12 +34,8 @@ pub struct Guestbook(Arc<Mutex<VecDeque<Entry>>>);
 
 impl Guestbook {
     fn entries(&self) -> Vec<Entry> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().cloned().collect()
     }
 
     fn add(&self, entry: Entry) {
@@ -33,6 +51,7 @@ pub struct Entry {
     name: String,
     message: String,
 }
+{% endif %}
 
 impl Rules for Entry {
     fn check(&self, problems: &mut Problems) {
@@ -44,28 +63,77 @@ impl Rules for Entry {
         problems.unless(message <= 500, "message", "At most 500 letters, please.");
     }
 }
+{% endif %}
 
-fn page(book: &Guestbook, form: impl Into<Filled>) -> View {
-    let context = BTreeMap::from([("entries", book.entries())]);
+fn page(entries: Vec<Entry>, form: impl Into<Filled>) -> View {
+    let context = BTreeMap::from([("entries", entries)]);
     View::new("guestbook.html", context).form(form)
 }
 
 /// `GET /guestbook`: the empty form and the entries.
-pub async fn show(State(book): State<Guestbook>) -> View {
-    page(&book, Filled::new())
+{% if cookiecutter.__database %}
+pub async fn show(mut tx: Tx) -> Result<View> {
+    let entries = models::entries(&mut tx).await?;
+    Ok(page(entries, Filled::new()))
 }
+{% else %}
+pub async fn show(State(book): State<Guestbook>) -> View {
+    page(book.entries(), Filled::new())
+}
+{% endif %}
 
 /// `POST /guestbook`: the form again with its problems (422), or an entry more and a redirect (303).
 pub async fn sign(
+{% if cookiecutter.auth %}
+    CurrentUser(user): CurrentUser<User>,
+    session: Session,
+    urls: Urls,
+    mut form: Submitted<NewEntry>,
+    mut tx: Tx,
+{% elif cookiecutter.__database %}
+    session: Session,
+    urls: Urls,
+    mut form: Submitted<Entry>,
+    mut tx: Tx,
+{% else %}
     State(book): State<Guestbook>,
     session: Session,
     urls: Urls,
     mut form: Submitted<Entry>,
+{% endif %}
 ) -> Result<Response> {
     let Some(entry) = form.accept() else {
-        return Ok(page(&book, form).into_response());
+{% if cookiecutter.__database %}
+        let entries = models::entries(&mut tx).await?;
+        return Ok(page(entries, form).into_response());
+{% else %}
+        return Ok(page(book.entries(), form).into_response());
+{% endif %}
     };
+{% if cookiecutter.auth %}
+    models::add(&mut tx, user.id, &entry).await?;
+{% elif cookiecutter.__database %}
+    models::add(&mut tx, &entry).await?;
+{% else %}
     book.add(entry);
+{% endif %}
     session.flash("success", "Thank you, your entry is in the book.");
     Ok(Redirect::see_other(urls.url_for("guestbook", &[])?).into_response())
 }
+{% if cookiecutter.auth %}
+
+/// `POST /guestbook/{entry}/delete`: for who wrote it, and nobody else.
+pub async fn delete(
+    Path(entry): Path<i64>,
+    CurrentUser(user): CurrentUser<User>,
+    session: Session,
+    urls: Urls,
+    mut tx: Tx,
+) -> Result<Redirect> {
+    if !models::delete(&mut tx, user.id, entry).await? {
+        return Err(Error::not_found("no entry of this number is the user's"));
+    }
+    session.flash("success", "Your entry is gone.");
+    Ok(Redirect::see_other(urls.url_for("guestbook", &[])?))
+}
+{% endif %}
