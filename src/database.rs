@@ -72,7 +72,7 @@ mod tx;
 pub use dialect::Dialect;
 pub(crate) use migrations::Migrated;
 pub use migrations::{Migration, MigrationState};
-pub(crate) use tx::{Ending, Lent, Rule};
+pub(crate) use tx::{Ending, Lent, Rule, seats};
 pub use tx::{Tx, Verdict};
 
 pub use sqlx::Pool;

@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// The transaction of this request: an argument of a handler below the layer [`Transaction`](crate::layers::Transaction).
@@ -131,11 +132,23 @@ pub enum Verdict {
 /// By which answers a transaction is committed.
 pub(crate) type Rule = Arc<dyn Fn(&Response) -> bool + Send + Sync>;
 
+/// How many transactions may be under way: all of the pool's connections but a fifth, and one at least, which are left for
+/// what is asked beside them.
+///
+/// A request that has a transaction may need another connection before it can answer: its page wants to know who is signed
+/// in. If all connections were with requests which wait for one more, none would ever come.
+pub(crate) fn seats<D: Dialect>(pool: &Pool<D>) -> Arc<Semaphore> {
+    let connections = pool.options().get_max_connections() as usize;
+    let left = connections.div_ceil(5);
+    Arc::new(Semaphore::new(connections.saturating_sub(left).max(1)))
+}
+
 /// The transaction of a request, between the layer, which ends it, and the argument, to which it is lent.
 pub(crate) struct Lent<D: Dialect>(Arc<Shared<D>>);
 
 struct Shared<D: Dialect> {
     pool: Pool<D>,
+    seats: Arc<Semaphore>,
     /// Of a method that is not meant to write.
     safe: bool,
     limit: Duration,
@@ -144,6 +157,7 @@ struct Shared<D: Dialect> {
 
 struct State<D: Dialect> {
     stage: Stage<D>,
+    seat: Option<OwnedSemaphorePermit>,
     began: Option<Instant>,
     doomed: bool,
     keep: bool,
@@ -167,10 +181,10 @@ impl<D: Dialect> Clone for Lent<D> {
 }
 
 impl<D: Dialect> Lent<D> {
-    pub(crate) fn new(pool: &Pool<D>, req: &Request, limit: Duration) -> Self {
-        let state = State { stage: Stage::Unbegun, began: None, doomed: false, keep: false };
-        let (pool, safe) = (pool.clone(), req.method().is_safe());
-        Self(Arc::new(Shared { pool, safe, limit, state: Mutex::new(state) }))
+    pub(crate) fn new(pool: &Pool<D>, seats: &Arc<Semaphore>, req: &Request, limit: Duration) -> Self {
+        let state = State { stage: Stage::Unbegun, seat: None, began: None, doomed: false, keep: false };
+        let (pool, seats, safe) = (pool.clone(), seats.clone(), req.method().is_safe());
+        Self(Arc::new(Shared { pool, seats, safe, limit, state: Mutex::new(state) }))
     }
 
     /// Nothing that can panic runs under the lock.
@@ -182,7 +196,12 @@ impl<D: Dialect> Lent<D> {
         // From here on whatever fails, or is dropped while it waits, gives it back.
         let mut tx = Tx { transaction: self.reserve()?, lent: self };
         if tx.transaction.is_none() {
-            let Shared { pool, safe, limit, .. } = &*tx.lent.0;
+            let Shared { pool, seats, safe, limit, .. } = &*tx.lent.0;
+            let patience = pool.options().get_acquire_timeout();
+            let seat = tokio::time::timeout(patience, seats.clone().acquire_owned()).await;
+            let seat = seat.map_err(|_| sqlx::Error::PoolTimedOut).map_err(Error::unavailable);
+            // Nobody closes it.
+            tx.lent.lock().seat = seat.context("waiting for another request's transaction to end")?.ok();
             let statement = AssertSqlSafe(D::begin(*safe, *limit));
             // It is the database's failure and not the request's, whatever it is.
             let begun = pool.begin_with(statement).await.map_err(Error::unavailable);
@@ -249,9 +268,10 @@ impl<D: Dialect> Lent<D> {
     ///
     /// It should have been committed and was not: 503 where the database is out of reach or busy, else 500.
     pub(crate) async fn end(&self, response: Response, rule: Option<&Rule>) -> Result<Response> {
-        let (stage, began, doomed, keep) = {
+        let (stage, _seat, began, doomed, keep) = {
             let mut state = self.lock();
-            (std::mem::replace(&mut state.stage, Stage::Ended), state.began, state.doomed, state.keep)
+            let stage = std::mem::replace(&mut state.stage, Stage::Ended);
+            (stage, state.seat.take(), state.began, state.doomed, state.keep)
         };
         let transaction = match stage {
             Stage::Held(transaction) => transaction,
@@ -322,9 +342,13 @@ pub(crate) struct Ending<'a, D: Dialect>(pub(crate) &'a Lent<D>);
 
 impl<D: Dialect> Drop for Ending<'_, D> {
     fn drop(&mut self) {
-        let stage = std::mem::replace(&mut self.0.lock().stage, Stage::Ended);
+        let (stage, seat) = {
+            let mut state = self.0.lock();
+            (std::mem::replace(&mut state.stage, Stage::Ended), state.seat.take())
+        };
         // Outside of the lock; begins to roll back.
         drop(stage);
+        drop(seat);
     }
 }
 

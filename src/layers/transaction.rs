@@ -1,15 +1,18 @@
 //! Writes what a request does to the database as a whole, or not at all.
 
-use crate::database::{Dialect, Ending, Lent, Pool, Rule, Tx, Verdict};
+use crate::database::{Dialect, Ending, Lent, Pool, Rule, Tx, Verdict, seats};
 use crate::session::Session;
 use crate::site::About;
 use crate::{Middleware, Request, Response, Result, Service};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Gives every request below it a transaction, [`Tx`], and ends that by the answer.
 ///
-/// - It begins when a handler first takes it; a request that takes none costs no connection.
+/// - It begins when a handler first takes it; a request that takes none costs no connection. At most four in five of the pool's
+///   connections are with transactions, so that what is asked beside them (who is signed in, on a page that is being
+///   rendered) finds one; a pool for this has two at least. A request waits for its turn as it waits for a connection.
 /// - It is committed if the answer is below 400, and rolled back if that carries an error, is one of 400 or above, or comes of
 ///   a panic. A request whose client goes away is rolled back too.
 /// - The commit comes before the answer's first byte leaves. If it fails, the failure is the answer.
@@ -40,6 +43,7 @@ use std::time::Duration;
 /// [`limit`](Transaction::limit) has passed; 500 where it is refused for another reason, a deferred constraint for one.
 pub struct Transaction<D: Dialect> {
     pool: Pool<D>,
+    seats: Arc<Semaphore>,
     limit: Duration,
     rule: Option<Rule>,
 }
@@ -47,7 +51,7 @@ pub struct Transaction<D: Dialect> {
 impl<D: Dialect> Transaction<D> {
     /// Transactions on connections of this pool.
     pub fn new(pool: Pool<D>) -> Self {
-        Self { pool, limit: Duration::from_secs(30), rule: None }
+        Self { seats: seats(&pool), pool, limit: Duration::from_secs(30), rule: None }
     }
 
     /// How long a transaction lasts at most, from its beginning to its end; 30 seconds by default. Then it is rolled back, and
@@ -64,7 +68,7 @@ impl<D: Dialect> Transaction<D> {
 
 impl<D: Dialect> Middleware for Transaction<D> {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        let lent = Lent::new(&self.pool, &req, self.limit);
+        let lent = Lent::new(&self.pool, &self.seats, &req, self.limit);
         req.extensions_mut().insert(lent.clone());
         let _ending = Ending(&lent);
         let response = lent.answer(next.call(req)).await?;

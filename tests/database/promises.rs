@@ -325,6 +325,34 @@ async fn no_free_connection_is_503_and_names_the_cause() {
     client.post("/good").await.assert_status(200);
 }
 
+/// As a page does that wants to know who is signed in, after its handler had a transaction.
+#[tokio::test]
+async fn what_is_asked_beside_a_transaction_finds_a_connection_however_many_there_are() {
+    async fn show(State(pool): State<Pool<Db>>, mut tx: Tx<Db>) -> Result<String> {
+        let guests: i64 = sqlx::query_scalar("SELECT count(*) FROM guest").fetch_one(&mut *tx).await?;
+        // All the others have begun that can.
+        tokio::task::yield_now().await;
+        let beside: i64 = sqlx::query_scalar("SELECT count(*) FROM guest").fetch_one(&pool).await?;
+        Ok(format!("{guests} {beside}"))
+    }
+    for connections in [2, 5] {
+        let Some((mut config, _server)) = config() else { return };
+        config.database.max_connections = connections;
+        let database = database(&config);
+        let transaction = Transaction::new(database.pool());
+        let app = Stack::new().layer(database.clone()).layer(transaction).app(Router::new().route("/", get(show)));
+        let client = client(app);
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..4 * connections {
+            let client = client.clone();
+            requests.spawn(async move { client.get("/").await });
+        }
+        for page in requests.join_all().await {
+            assert_eq!(page.text(), "0 0", "{:?}", page.error());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_page_that_cannot_be_rendered_rolls_back() {
     struct Broken;
