@@ -181,6 +181,9 @@ pub trait Accounts: Send + Sync + 'static {
     /// Keeps another hash of the same password, which costs more than the one there is: called when somebody signs in
     /// after [`Passwords::cost`] was raised. The stamp stays as it is.
     ///
+    /// In SQLite, which has one writer, a handler that signs in takes no transaction (`Tx`) before it does: this would wait for
+    /// that to end.
+    ///
     /// # Errors
     ///
     /// It could not be kept. That is logged, and who signs in does not notice.

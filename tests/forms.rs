@@ -124,6 +124,7 @@ fn names_mean_what_the_table_says() {
         (read::<Plain>, "name=a&age=1&age=2", "age: once"),
         (read::<Plain>, "name=a&name=b", "name: once"),
         (read::<Plain>, "name=a&age[x]=1", "age: shape"),
+        (read::<Plain>, "name=a%00b", "name: character"),
         // Fields below fields, and lists
         (
             read::<Order>,
@@ -430,6 +431,61 @@ fn what_is_secret_is_never_shown_again_nor_told() {
     for shown in [format!("{form:?}"), format!("{:?}", form.filled())] {
         assert!(!shown.contains("hunter") && !shown.contains("ada"), "{shown}");
     }
+}
+
+#[test]
+fn a_list_of_secrets_is_secret_by_its_type() {
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Recovery {
+        codes: Vec<Secret>,
+        answers: BTreeMap<String, Secret>,
+        age: u8,
+    }
+    impl Rules for Recovery {}
+    for codes in ["codes=hunter2&codes=hunter3", "codes[]=hunter2&codes[]=hunter3", "codes[0]=hunter2&codes[1]=hunter3"]
+    {
+        let sent = format!("{codes}&answers[pet]=hunter4&age=x");
+        let form = Submitted::<Recovery>::of(&Fields::parse(sent.as_bytes(), 100).unwrap()).unwrap();
+        let shown = serde_json::to_string(form.filled()).unwrap();
+        assert!(shown.contains("\"x\"") && !shown.contains("hunter"), "{shown}");
+    }
+}
+
+#[cfg(feature = "auth")]
+#[test]
+fn a_password_is_secret_by_its_type_whatever_its_field_is_called() {
+    use purlin::auth::Password;
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Change {
+        old: Password,
+        new: Option<Password>,
+        age: u8,
+    }
+    impl Rules for Change {}
+    let long = "hunter2".repeat(200);
+    for sent in ["old=hunter2&new=hunter3&age=x", &format!("old={long}&age=x")] {
+        let form = Submitted::<Change>::of(&Fields::parse(sent.as_bytes(), 100).unwrap()).unwrap();
+        let shown = serde_json::to_string(form.filled()).unwrap();
+        assert!(shown.contains("\"x\"") && !shown.contains("hunter"), "{shown}");
+    }
+    let error = |sent: &str| {
+        let error = purlin::Error::from(serde_json::from_str::<Password>(sent).unwrap_err());
+        format!("{error:#}")
+    };
+    assert!(!error(&format!("\"{long}\"")).contains("hunter"));
+    assert_eq!(serde_json::from_str::<Password>("\"x\"").unwrap(), Password::new("x").unwrap());
+}
+
+#[cfg(feature = "auth")]
+#[tokio::test]
+async fn a_password_that_is_too_long_is_not_told() {
+    async fn take(Form(_): Form<BTreeMap<String, purlin::auth::Password>>) {}
+    let client = Client::new(Stack::new().app(Router::new().route("/", post(take))));
+    let page = client.post("/").form(&[("old", "hunter2".repeat(200))]).await;
+    let told = format!("{:#} {:?}", page.error().unwrap(), page.error().unwrap().public_message());
+    assert!(page.status() == 400 && told.contains("1024 bytes") && !told.contains("hunter"), "{told}");
 }
 
 #[tokio::test]

@@ -72,11 +72,15 @@ impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         struct Text;
 
-        impl Visitor<'_> for Text {
+        impl<'de> Visitor<'de> for Text {
             type Value = Password;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "a password of at most {} bytes", Password::MAX_BYTES)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, source: D) -> Result<Password, D::Error> {
+                source.deserialize_string(self)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Password, E> {
@@ -91,7 +95,8 @@ impl<'de> Deserialize<'de> for Password {
             }
         }
 
-        source.deserialize_string(Text)
+        // By its name a form knows that it is not to be shown again.
+        source.deserialize_newtype_struct("Password", Text)
     }
 }
 

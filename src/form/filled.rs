@@ -127,7 +127,7 @@ impl Filled {
 
     pub(super) fn sent(sent: Sent, found: Found, problems: Problems) -> Self {
         let Sent { mut values, rows, order } = sent;
-        values.retain(|name, _| !found.secrets.contains(name));
+        values.retain(|name, _| !found.is_secret(name));
         let mut filled = Self { values, rows, order, lists: found.lists, filled: true, ..Self::default() };
         for (field, code, message) in problems.list {
             let field = filled.located(&field, true);

@@ -111,6 +111,12 @@ impl<'de> Reader<'de> {
         self.found.borrow_mut().add(fault);
     }
 
+    /// What was sent, for a message; of a secret nothing.
+    fn shown(&self, path: &Path<'_>, text: &str) -> String {
+        let is_secret = super::is_secret(&path.name()) || self.found.borrow().is_secret(&path.sent_name());
+        if is_secret { "•••".to_owned() } else { shown(text) }
+    }
+
     fn hides(&self, path: &Path<'_>) -> bool {
         let found = self.found.borrow();
         !found.hidden.is_empty() && found.hidden.contains(&path.name())
@@ -118,6 +124,13 @@ impl<'de> Reader<'de> {
 }
 
 impl Found {
+    /// Whether the type of this field, or of one around it, says that it is secret.
+    pub(super) fn is_secret(&self, name: &str) -> bool {
+        self.secrets
+            .iter()
+            .any(|secret| name.strip_prefix(&**secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('[')))
+    }
+
     /// The first of a field stays.
     fn add(&mut self, fault: Fault) {
         if self.faults.len() < MAX_FAULTS && self.faulty.insert(fault.field.clone()) {
@@ -128,11 +141,6 @@ impl Found {
 
 fn missing(field: String, message: String) -> Fault {
     Fault { field, code: "missing", public: "Please fill in this field.".into(), message }
-}
-
-/// What was sent, for a message; of a secret nothing.
-fn shown_of(name: &str, text: &str) -> String {
-    if super::is_secret(name) { "•••".to_owned() } else { shown(text) }
 }
 
 /// What a type of the site's says, as a sentence.
@@ -165,7 +173,7 @@ pub(super) struct Place {
 }
 
 impl Stop {
-    fn at(mut self, path: &Path<'_>, source: Source<'_>) -> Self {
+    fn at(mut self, reader: &Reader<'_>, path: &Path<'_>, source: Source<'_>) -> Self {
         if let Self::Missing { at: at @ None, .. } | Self::Rule { at: at @ None, .. } = &mut self {
             let name = path.name();
             let value = match source {
@@ -173,7 +181,7 @@ impl Stop {
                 Source::Node(node) => node.values.first().copied(),
                 Source::Root | Source::Absent => None,
             };
-            let value = value.map(|text| shown_of(&name, text));
+            let value = value.map(|text| reader.shown(path, text));
             *at = Some(Place { name, value });
         }
         self
@@ -249,6 +257,14 @@ impl Path<'_> {
             };
         }
         join(parts.iter().rev().map(|part| &**part))
+    }
+
+    /// The name that its value was sent by.
+    fn sent_name(&self) -> String {
+        match self {
+            Path::Value(list, _) => list.name(),
+            path => path.name(),
+        }
     }
 }
 
@@ -327,8 +343,8 @@ impl<'p, 'de> Spot<'p, 'de> {
     }
 
     fn unfit(&self, code: &'static str, public: impl Into<Cow<'static, str>>, expected: &str, text: &str) {
-        let message =
-            |name: &str| format!("expected the field `{name}` to be {expected}, found {}", shown_of(name, text));
+        let found = self.reader.shown(&self.path, text);
+        let message = |name: &str| format!("expected the field `{name}` to be {expected}, found {found}");
         if text.trim().is_empty() {
             self.fault("missing", "Please fill in this field.", message);
         } else {
@@ -425,7 +441,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
             return Ok(None);
         };
         let path = Path::Below(&self.spot.path, key);
-        seed.deserialize(Key(key)).map(Some).map_err(|stop| stop.at(&path, Source::Absent))
+        seed.deserialize(Key(key)).map(Some).map_err(|stop| stop.at(self.spot.reader, &path, Source::Absent))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Stop> {
@@ -433,7 +449,8 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
             return Err(Stop::Type { message: "a value was asked for before its name".to_owned() });
         };
         let path = Path::Below(&self.spot.path, key);
-        seed.deserialize(Spot { source, path, last: self.last, ..self.spot }).map_err(|stop| stop.at(&path, source))
+        seed.deserialize(Spot { source, path, last: self.last, ..self.spot })
+            .map_err(|stop| stop.at(self.spot.reader, &path, source))
     }
 }
 
@@ -461,7 +478,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
         }
         seed.deserialize(Spot { source, path, last: false, ..self.spot })
             .map(Some)
-            .map_err(|stop| stop.at(&path, source))
+            .map_err(|stop| stop.at(self.spot.reader, &path, source))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -532,8 +549,16 @@ impl<'de> Deserializer<'de> for Spot<'_, 'de> {
         }
     }
 
+    /// Any text but one with NUL in it: no field of a page sends that, and some databases cannot hold it.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_borrowed_str(self.one().unwrap_or_default())
+        let text = self.one().unwrap_or_default();
+        if let Some(at) = text.find('\0') {
+            self.fault("character", "Please leave out the character that cannot be seen.", |name| {
+                format!("expected the field `{name}` without the character NUL, found one at byte {at}")
+            });
+            return visitor.visit_borrowed_str("");
+        }
+        visitor.visit_borrowed_str(text)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -567,7 +592,7 @@ impl<'de> Deserializer<'de> for Spot<'_, 'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Stop> {
         if super::is_secret(name) {
-            self.reader.found.borrow_mut().secrets.insert(self.path.name());
+            self.reader.found.borrow_mut().secrets.insert(self.path.sent_name());
         }
         visitor.visit_newtype_struct(self)
     }
@@ -648,7 +673,7 @@ impl<'de> Deserializer<'de> for Spot<'_, 'de> {
         let node = match self.source {
             Source::Root => return self.below(&[], visitor),
             Source::Absent => return visitor.visit_none(),
-            Source::Text(text) => return visitor.visit_borrowed_str(text),
+            Source::Text(_) => return self.deserialize_str(visitor),
             Source::Node(node) => node,
         };
         match (node.has_children(), node.values.len()) {
