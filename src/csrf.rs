@@ -61,7 +61,7 @@ impl CsrfToken {
             None => {
                 let mut secret = [0; BYTES];
                 getrandom::fill(&mut secret)?;
-                self.0.insert(KEY, &encoded(&secret)?)?;
+                self.0.insert_own(KEY, &encoded(&secret)?)?;
                 secret
             }
         };

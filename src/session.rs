@@ -145,11 +145,16 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// JSON cannot hold the value, the key is reserved, or the session was written already.
+    /// JSON cannot hold the value, the key begins with `_` as Purlin's own do, or the session was written already.
     pub fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
-        if key.starts_with(FLASH) {
+        if key.starts_with(OWN) {
             return Err(SessionError::Reserved { key: key.to_owned() });
         }
+        self.insert_own(key, value)
+    }
+
+    /// The same, for Purlin's own keys.
+    pub(crate) fn insert_own<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), SessionError> {
         let text = serde_json::to_string(value).map_err(|cause| SessionError::Write { key: key.to_owned(), cause })?;
         let mut state = self.lock();
         state.open(key)?;
@@ -173,9 +178,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The value is something else, the key is reserved, or the session was written already.
+    /// The value is something else, the key begins with `_`, or the session was written already.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64, SessionError> {
-        if key.starts_with(FLASH) {
+        if key.starts_with(OWN) {
             return Err(SessionError::Reserved { key: key.to_owned() });
         }
         let mut state = self.lock();
@@ -426,6 +431,9 @@ const HINT: &str = "add `.layer(Sessions::new(…))`";
 /// What keys of flash messages begin with.
 const FLASH: &str = "_flash:";
 
+/// How Purlin's own keys begin.
+pub(crate) const OWN: char = '_';
+
 /// A message left for the next page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -639,7 +647,7 @@ pub enum SessionError {
     Write { key: String, cause: serde_json::Error },
     /// What should be counted is no integer.
     NotAnInteger { key: String, found: &'static str },
-    /// The key is one of Purlin's own.
+    /// The key begins with `_`, as Purlin's own do.
     Reserved { key: String },
     /// The answer had left, and the session with it: nothing would write the change.
     Closed { key: String },
@@ -655,7 +663,7 @@ impl fmt::Display for SessionError {
             Self::NotAnInteger { key, found } => {
                 write!(f, "session value {key:?}: expected an integer to add to, found {found}")
             }
-            Self::Reserved { key } => write!(f, "session key {key:?}: {FLASH:?} is how Purlin's own keys begin"),
+            Self::Reserved { key } => write!(f, "session key {key:?}: {OWN:?} is how Purlin's own keys begin"),
             Self::Closed { key } => {
                 write!(f, "session key {key:?}: changed after the answer had left, when nothing is written any more")
             }

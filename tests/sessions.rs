@@ -471,7 +471,10 @@ on! { [in_a_cookie in_memory in_sqlite in_postgres in_redis] {
             assert_eq!(error.to_string(), r#"session value "cart": expected an integer to add to, found an object"#);
             let unit: std::collections::HashMap<(u8, u8), u8> = [((1, 1), 1)].into();
             assert!(matches!(session.insert("map", &unit), Err(SessionError::Write { .. })));
-            assert!(matches!(session.insert("_flash:x", "x"), Err(SessionError::Reserved { .. })));
+            for own in ["_flash:x", "_account", "_csrf", "_"] {
+                assert!(matches!(session.insert(own, "x"), Err(SessionError::Reserved { .. })), "{own}");
+                assert!(matches!(session.increment(own, 1), Err(SessionError::Reserved { .. })), "{own}");
+            }
             assert_eq!(session.increment("i", i64::MAX)?, i64::MAX);
             assert_eq!(session.increment("i", 1)?, i64::MAX);
             session.clear();

@@ -6,7 +6,7 @@ use super::keepsake::{self, DEVICE, Device, Keepsakes, REMEMBER};
 use super::throttle::Who;
 use super::{Account, CurrentUser, Password, PasswordHash, way_back};
 use crate::seal::SealError;
-use crate::session::{LazySession, Session};
+use crate::session::{LazySession, OWN, Session};
 use crate::site::Needs;
 use crate::{Error, FromRequest, Redirect, Request, Response, ResponseExt, Result};
 use http::HeaderValue;
@@ -92,13 +92,15 @@ impl Auth {
     /// to him. The session gets a new id.
     ///
     /// Also to be called after a new password, with the account as it is then: its new stamp ends all its sessions, and
-    /// this one begins anew.
+    /// this one begins anew. Who is remembered in this browser is forgotten: [`remember`](Auth::remember) comes after.
     ///
     /// # Errors
     ///
     /// 503 if the session's store cannot be asked.
     pub async fn sign_in_as<U: Account>(&self, user: U) -> Result<()> {
-        self.visit.enter(Arc::new(user)).await
+        self.visit.enter(Arc::new(user)).await?;
+        // Whoever is remembered here, it was perhaps somebody else.
+        self.visit.forget()
     }
 
     /// Signs in whoever is signed in now again after this session, by a cookie of its own, for as long as
@@ -294,11 +296,11 @@ impl Visit {
             session.clear();
         }
         // The session may have been planted by somebody who knows what was in it, such as the token of its forms.
-        for key in session.keys().iter().filter(|key| key.starts_with('_')) {
+        for key in session.keys().iter().filter(|key| key.starts_with(OWN)) {
             session.remove(key);
         }
         session.rotate();
-        session.insert(KEY, &(&id, user.stamp()))?;
+        session.insert_own(KEY, &(&id, user.stamp()))?;
         self.state().user = Some(Some(user));
         Ok(())
     }
