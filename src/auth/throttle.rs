@@ -96,8 +96,9 @@ impl Throttle {
         self
     }
 
-    /// Where a request comes from; by default the other end of the connection, unless that is this machine, which
-    /// is a proxy that all visitors share.
+    /// Where a request comes from; by default the other end of the connection, unless that is this machine or one of
+    /// a network of its own (10.0.0.0/8 and others that are not of the internet), which is a proxy that all visitors
+    /// share. So behind a proxy failures are counted for accounts only, until this is set.
     ///
     /// Behind a proxy this reads the header which the proxy sets, and which nobody else can: a header that clients can
     /// write lets them choose an address for each attempt. With `None` the address is not counted.
@@ -228,7 +229,19 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 fn of_connection(req: &Request) -> Option<IpAddr> {
-    req.connection()?.ip().filter(|ip| !ip.is_loopback())
+    req.connection()?.ip().filter(|ip| !is_near(*ip))
+}
+
+/// This machine, or one of a network of its own: RFC 1918, 4193, 3927 and 4291 §2.5.6, 6598.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
 }
 
 /// What one customer of a provider has: an IPv4 address, or 64 bits of IPv6.
@@ -312,6 +325,18 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_is_near_is_a_proxy_that_all_share() {
+        let near = "127.0.0.1 ::1 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.1.1 100.64.0.1 100.127.255.255 \
+                    fd00::1 fc00::1 fe80::1 ::ffff:10.0.0.1";
+        let far = "8.8.8.8 172.32.0.1 172.15.0.1 100.63.0.1 100.128.0.1 192.169.0.1 2001:db8::1 ::ffff:8.8.8.8";
+        for (list, expected) in [(near, true), (far, false)] {
+            for address in list.split_whitespace() {
+                assert_eq!(super::is_near(address.parse().unwrap()), expected, "{address}");
+            }
+        }
+    }
+
     use super::*;
 
     fn ip(text: &str) -> Option<IpAddr> {
