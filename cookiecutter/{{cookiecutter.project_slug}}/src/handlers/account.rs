@@ -27,7 +27,8 @@ impl Rules for NewAccount {
         problems.unless(length <= 60, "name", "At most 60 letters, please.");
         let address = self.email.trim();
         let is_address = address.len() <= 254 && address.split('@').all(|part| !part.is_empty());
-        let is_address = is_address && address.contains('@');
+        let is_address =
+            is_address && address.contains('@') && !address.chars().any(char::is_control);
         problems.unless(is_address, "email", "Please give an e-mail address.");
         let is_long = self.password.chars() >= 8;
         problems.unless(is_long, "password", "At least 8 letters, please.");
