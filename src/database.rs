@@ -179,11 +179,13 @@ impl<D: Dialect> Database<D> {
     /// The database cannot be reached.
     pub async fn migrations(&self) -> Result<Vec<Migration>> {
         let options = &self.inner.options;
-        let mut connection = match self.connect(|| D::connect(options)).await {
-            Err(error) if self.inner.migrations.are_some() && is_missing::<D>(options, &error) => {
-                return Ok(self.inner.migrations.pending());
+        let mut connection = match self.connect(|| D::connect(options)).await? {
+            Some(connection) => connection,
+            None if self.inner.migrations.are_some() => return Ok(self.inner.migrations.pending()),
+            None => {
+                let message = "there is no such database; the command `migrate` makes it";
+                return Err(Error::internal(message).context(self.connecting()));
             }
-            connected => connected?,
         };
         let listed = self.inner.migrations.compare::<D>(&mut connection).await;
         // What was asked is answered; how the connection ends changes nothing.
@@ -201,9 +203,9 @@ impl<D: Dialect> Database<D> {
     pub async fn migrate(&self) -> Result<Vec<Migration>> {
         let options = &self.inner.options;
         let connect = || async {
-            match D::connect(options).await {
-                Err(error) if D::is_missing(options, &error) => D::make(options).await,
-                connected => connected,
+            match D::connect(options).await? {
+                Some(connection) => Ok(connection),
+                None => D::make(options).await,
             }
         };
         let mut connection = self.connect(connect).await?;
@@ -214,9 +216,9 @@ impl<D: Dialect> Database<D> {
     }
 
     /// A connection apart from the pool, whose connections belong to the runtime that made them.
-    async fn connect<F>(&self, connect: impl Fn() -> F) -> Result<D::Connection>
+    async fn connect<T, F>(&self, connect: impl Fn() -> F) -> Result<T>
     where
-        F: Future<Output = sqlx::Result<D::Connection>>,
+        F: Future<Output = sqlx::Result<T>>,
     {
         let deadline = Instant::now() + self.inner.patience;
         let error = loop {
@@ -230,7 +232,11 @@ impl<D: Dialect> Database<D> {
                 Err(elapsed) => break Error::unavailable(elapsed),
             }
         };
-        Err(error.context(format!("connecting to {self} (setting `database.url`)")))
+        Err(error.context(self.connecting()))
+    }
+
+    fn connecting(&self) -> String {
+        format!("connecting to {self} (setting `database.url`)")
     }
 
     /// Runs the migrations, or sees that none is pending.
@@ -314,10 +320,6 @@ impl<D: Dialect> fmt::Debug for Database<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({self})")
     }
-}
-
-fn is_missing<D: Dialect>(options: &D::Options, error: &Error) -> bool {
-    error.downcast_ref().is_some_and(|error| D::is_missing(options, error))
 }
 
 /// Whether the database is out of reach or busy, and not asked for something impossible.

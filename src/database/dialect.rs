@@ -30,12 +30,10 @@ pub(super) mod sealed {
         /// The database as a URL, without what is secret.
         fn place(options: &Self::Options) -> String;
 
-        fn connect(options: &Self::Options) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
+        /// `None` where there is no such database.
+        fn connect(options: &Self::Options) -> impl Future<Output = sqlx::Result<Option<Self::Connection>>> + Send;
 
-        /// Whether connecting failed since there is no such database.
-        fn is_missing(options: &Self::Options, error: &sqlx::Error) -> bool;
-
-        /// Makes the database, and connects to it.
+        /// Makes the database, unless another process has done that meanwhile, and connects to it.
         fn make(options: &Self::Options) -> impl Future<Output = sqlx::Result<Self::Connection>> + Send;
 
         /// The statement that begins a request's transaction; `safe` for a method that is not meant to write.
@@ -136,12 +134,13 @@ mod sqlite {
             format!("sqlite:{}", options.get_filename().display())
         }
 
-        async fn connect(options: &Self::Options) -> sqlx::Result<SqliteConnection> {
-            options.connect().await
-        }
-
-        fn is_missing(options: &Self::Options, _: &sqlx::Error) -> bool {
-            !options.get_filename().exists()
+        async fn connect(options: &Self::Options) -> sqlx::Result<Option<SqliteConnection>> {
+            // Asked first, and not tried then: another process may be just making the file. SQLite would fail, or, if the
+            // file comes between its first attempt and its second, open it for reading only.
+            if !options.get_filename().exists() {
+                return Ok(None);
+            }
+            options.connect().await.map(Some)
         }
 
         async fn make(options: &Self::Options) -> sqlx::Result<SqliteConnection> {
@@ -149,12 +148,7 @@ mod sqlite {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            let mut made = std::fs::OpenOptions::new();
-            made.append(true).create(true);
-            // Nobody else's business; what SQLite puts beside it gets the same mode.
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut made, 0o600);
-            made.open(file)?;
+            make_file(file)?;
             options.connect().await
         }
 
@@ -185,7 +179,9 @@ mod sqlite {
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder.create(&folder).context(format!("making the folder {}", folder.display()))?;
-            let options = SqliteConnectOptions::new().filename(folder.join("site.db")).create_if_missing(true);
+            let file = folder.join("site.db");
+            make_file(&file).context(format!("making the file {}", file.display()))?;
+            let options = SqliteConnectOptions::new().filename(file);
             // What a test has written need not outlive the machine.
             Ok(opened(options, config).synchronous(SqliteSynchronous::Off))
         }
@@ -199,6 +195,16 @@ mod sqlite {
         // Readers and the writer do not wait for each other. Foreign keys are on by sqlx's own default, and `synchronous` is
         // FULL by SQLite's: what is committed is on the disk.
         options.journal_mode(SqliteJournalMode::Wal).busy_timeout(config.acquire_timeout)
+    }
+
+    /// Empty, which is an empty database to SQLite; one that is there stays as it is.
+    fn make_file(file: &Path) -> std::io::Result<()> {
+        let mut made = std::fs::OpenOptions::new();
+        made.append(true).create(true);
+        // Nobody else's business; what SQLite puts beside it gets the same mode.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut made, 0o600);
+        made.open(file).map(drop)
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -236,25 +242,20 @@ mod postgres {
             }
         }
 
-        async fn connect(options: &Self::Options) -> sqlx::Result<PgConnection> {
-            options.connect().await
-        }
-
-        fn is_missing(_: &Self::Options, error: &sqlx::Error) -> bool {
-            // invalid_catalog_name
-            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "3D000")
+        async fn connect(options: &Self::Options) -> sqlx::Result<Option<PgConnection>> {
+            match options.connect().await {
+                // invalid_catalog_name
+                Err(error) if has_code(&error, &["3D000"]) => Ok(None),
+                connected => connected.map(Some),
+            }
         }
 
         async fn make(options: &Self::Options) -> sqlx::Result<PgConnection> {
             let name = options.get_database().unwrap_or(options.get_username()).replace('"', "\"\"");
             let made = maintain(options, format!("CREATE DATABASE \"{name}\"")).await;
-            // Another process may have made it at the same time: duplicate_database, or a unique index that says so.
-            let is_there = |error: &sqlx::Error| {
-                let code = error.as_database_error().and_then(|error| error.code());
-                code.is_some_and(|code| code == "42P04" || code == "23505")
-            };
             match made {
-                Err(error) if !is_there(&error) => Err(error),
+                // Another process may have made it at the same time: duplicate_database, or a unique index that says so.
+                Err(error) if !has_code(&error, &["42P04", "23505"]) => Err(error),
                 _ => options.connect().await,
             }
         }
@@ -293,6 +294,11 @@ mod postgres {
             let removed = maintain(options, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
             removed.context("removing a temporary database")
         }
+    }
+
+    /// Whether the server has refused it with one of these codes.
+    fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| codes.contains(&&*code))
     }
 
     /// Does this in the database that every server has for it.

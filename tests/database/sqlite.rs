@@ -64,7 +64,7 @@ async fn the_file_is_in_the_sites_folder_and_made_by_migrating_only() {
     let error = format!("{:#}", start(&database).unwrap_err());
     assert!(error.contains("data/site.db lacks a migration: 0001_guest\n"), "{error}");
     let error = format!("{:#}", start(&open(&config, Assets::embedded(&[])).unwrap()).unwrap_err());
-    assert!(error.contains("connecting to sqlite:") && error.contains("unable to open database file"), "{error}");
+    assert!(error.contains("connecting to sqlite:") && error.contains("there is no such database"), "{error}");
     assert!(!folder.path().join("data").exists());
     database.migrate().await.unwrap();
     let file = folder.path().join("data/site.db");
@@ -76,6 +76,30 @@ async fn the_file_is_in_the_sites_folder_and_made_by_migrating_only() {
         assert_eq!(mode & 0o777, 0o600, "the site's user alone may read it");
     }
     start(&database).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_another_process_is_just_making_is_not_missed() {
+    for _ in 0..25 {
+        let (config, _folder) = lasting().unwrap();
+        let asked = || {
+            let database = open(&config, GUESTS).unwrap();
+            tokio::spawn(async move { database.migrations().await.map(|all| all.len()) })
+        };
+        let migrated = || {
+            let database = open(&config, GUESTS).unwrap();
+            tokio::spawn(async move { database.migrate().await.map(|all| all.len()) })
+        };
+        let (asked, migrated) = ([asked(), asked(), asked()], [migrated(), migrated(), migrated()]);
+        for asked in asked {
+            assert_eq!(asked.await.unwrap().unwrap(), 1, "pending or applied");
+        }
+        let mut ran = 0;
+        for migrated in migrated {
+            ran += migrated.await.unwrap().unwrap();
+        }
+        assert_eq!(ran, 1);
+    }
 }
 
 #[tokio::test]
