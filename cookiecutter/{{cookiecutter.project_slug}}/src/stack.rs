@@ -45,11 +45,14 @@ use purlin::{Config, Result, Service, Stack, embed};
 {% endif %}
 use std::sync::Arc;
 
+/// What the pages call it.
+const SITE_NAME: &str = {{ cookiecutter.__quoted_name }};
+
 /// Puts the site together.
 pub fn stack(config: Config) -> Result<impl Service> {
     let tera = Tera::new(embed!("templates")).reload(config.templates.reload);
     let tera = Arc::new(tera.configure(|tera| {
-        tera.global_context().insert("site_name", {{ cookiecutter.__quoted_name }});
+        tera.global_context().insert("site_name", SITE_NAME);
     }));
     let pages = ErrorPages::new()
         .details(config.errors.details)
