@@ -32,12 +32,19 @@ fn config() -> Option<(Config, ())> {
 fn lasting() -> Option<(Config, Database<Db>)> {
     let (mut config, ()) = config()?;
     let database = open(&config, Assets::embedded(&[])).unwrap();
-    let name = database.to_string();
-    let name = name.strip_prefix("postgres:").unwrap().split(' ').next().unwrap();
-    let url = config.database.url.expose_str().replace("/postgres?", &format!("/{name}?"));
+    let url = postgres::named(config.database.url.expose_str(), name(&database.to_string()));
     config.database.url = Secret::new(url);
     config.database.temporary = false;
     Some((config, database))
+}
+
+/// Of a database, by its place: `postgres://127.0.0.1:5432/name`, or `postgres:name at /run/postgresql`.
+fn name(place: &str) -> &str {
+    let name = place.strip_prefix("postgres:").unwrap();
+    match name.strip_prefix("//") {
+        Some(url) => url.rsplit_once('/').unwrap().1,
+        None => name.split(' ').next().unwrap(),
+    }
 }
 
 const GUESTS: Assets = Assets::embedded(&[("0001_guest.sql", b"CREATE TABLE guest (name TEXT UNIQUE)")]);
@@ -83,8 +90,7 @@ async fn a_database_that_is_not_there_is_made_by_migrating() {
     database.migrate().await.unwrap();
     drop(start().unwrap());
     let mut server = sqlx::PgConnection::connect(&postgres::url().unwrap()).await.unwrap();
-    let name = place.strip_prefix("postgres:").unwrap().split(' ').next().unwrap();
-    let drop_it = sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    let drop_it = sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", name(&place)));
     server.execute(drop_it).await.unwrap();
 }
 
@@ -181,13 +187,21 @@ async fn a_server_that_is_away_is_503_and_is_used_again_when_it_is_back() {
     client.get("/").await.assert_status(503);
     let error =
         format!("{:#}", purlin::site::Life::start(&Stack::new().layer(database).app(Router::new())).unwrap_err());
-    assert!(error.contains("connecting to postgres:postgres at"), "{error}");
+    assert!(error.contains("connecting to postgres://127.0.0.1:") && error.contains("/postgres (setting"), "{error}");
     server.start();
     client.get("/").await.assert_contains("1 guests");
 }
 
 fn own() -> Option<Postgres> {
     Postgres::new()
+}
+
+#[tokio::test]
+async fn a_server_on_a_unix_socket_is_named_by_its_folder() {
+    let mut config = Loader::new().environment("test").load().unwrap();
+    config.database.temporary = false;
+    config.database.url = Secret::new("postgres://me:hunter2@localhost/name?host=/run/postgresql");
+    assert_eq!(open(&config, GUESTS).unwrap().to_string(), "postgres:name at /run/postgresql");
 }
 
 #[tokio::test]

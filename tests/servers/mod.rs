@@ -1,6 +1,7 @@
 //! Real servers for the tests: started with a folder of their own, and stopped when no test uses them any more.
 
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,7 +43,27 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
-/// An empty folder, deleted with what is in it.
+/// A port of this machine's loopback address at which nobody listens at the moment: another process may be there first.
+///
+/// Each is given once. None is of those that systems give to connections by themselves, from 32768 or 49152 on, so that a
+/// server which is stopped finds its own again.
+#[allow(dead_code)]
+pub(crate) fn free_port() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + (number % PORTS) as u16; // less than 32768
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {FIRST_PORT} to 32767 is free");
+}
+
+const FIRST_PORT: u16 = 20_768;
+const PORTS: u32 = 12_000;
+
+/// An empty folder of this user alone, deleted with what is in it.
 #[allow(dead_code)]
 pub(crate) struct Folder(PathBuf);
 
@@ -53,7 +74,10 @@ impl Folder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: the path of a unix socket in it has to fit into 108 bytes.
         let folder = std::env::temp_dir().join(format!("purlin-{}-{count}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         Self(folder)
     }
 

@@ -1,7 +1,7 @@
-//! PostgreSQL: the one that `PURLIN_TEST_POSTGRES` names, or Debian's, on a unix socket.
+//! PostgreSQL: the one that `PURLIN_TEST_POSTGRES` names, or Debian's, at a port of the loopback address.
 
-use super::{Folder, left_out, program};
-use purlin::session::PostgresStore;
+use super::{Folder, free_port, left_out, program};
+use purlin::session::{PostgresStore, SessionId};
 use purlin::sqlx::{self, Connection, Executor};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -37,9 +37,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn store(&self) -> PostgresStore {
-        let (place, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
-        let (place, _) = place.rsplit_once('/').expect("the URL names a database");
-        PostgresStore::new(&format!("{place}/{}?{options}", self.name))
+        PostgresStore::new(&named(&self.server, &self.name))
     }
 }
 
@@ -47,6 +45,13 @@ impl Drop for Database {
     fn drop(&mut self) {
         maintain(&self.server, format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
+}
+
+/// The URL of another database on the same server.
+pub(crate) fn named(server: &str, name: &str) -> String {
+    let (place, options) = server.split_once('?').unwrap_or((server, ""));
+    let (place, _) = place.rsplit_once('/').expect("the URL names a database");
+    format!("{place}/{name}?{options}")
 }
 
 /// On a thread of its own: the test's runtime may have this one only.
@@ -70,6 +75,8 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     owner: Option<(u32, u32)>,
     folder: Folder,
+    password: String,
+    port: u16,
     process: Mutex<Option<Child>>,
 }
 
@@ -87,31 +94,51 @@ impl Postgres {
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
         }
-        let server = Self { programs, owner, folder, process: Mutex::new(None) };
-        let data = server.folder.path().join("data");
+        // Everybody on this machine reaches the port.
+        let password = SessionId::random().expect("the system has randomness").to_string();
+        let file = folder.path().join("password");
+        std::fs::write(&file, &password).expect("our own folder");
+        let mut server = Self { programs, owner, folder, password, port: 0, process: Mutex::new(None) };
         let mut initdb = server.command("initdb");
+        // Not by SCRAM, whose thousands of hashes are slow in a test build.
         initdb
-            .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
-            .arg(data);
+            .args(["--username=postgres", "--auth=password", "--no-sync", "--encoding=UTF8", "--locale=C"])
+            .arg("--pwfile")
+            .arg(file)
+            .arg("-D")
+            .arg(server.folder.path().join("data"));
         let output = initdb.output().expect("initdb can be run");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-        server.start();
-        Some(server)
+        for _ in 0..10 {
+            server.port = free_port();
+            match server.try_start() {
+                Ok(()) => return Some(server),
+                Err(said) => assert!(said.contains("Address already in use"), "postgres ended:\n{said}"),
+            }
+        }
+        panic!("ten ports were free, and taken when postgres came");
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@localhost/postgres?host={}", self.folder.path().display())
+        format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
-    /// Starts it, with the data that it left; returns when it answers.
+    /// Starts it at its port, with the data that it left; returns when it answers.
     pub(crate) fn start(&self) {
+        self.try_start().unwrap_or_else(|said| panic!("postgres ended:\n{said}"));
+    }
+
+    /// Fails with what it said.
+    fn try_start(&self) -> Result<(), String> {
         let folder = self.folder.path();
         // The shell waits for the end of this process, however that comes, and then ends the server and clears up.
-        let script = "\"$@\" 2>&1 & server=$!; cat >/dev/null; kill -QUIT $server; wait $server; rm -rf \"$0\"";
+        let script =
+            "\"$@\" 2>&1 & server=$!; exec >&-; cat >/dev/null; kill -QUIT $server; wait $server; rm -rf \"$0\"";
         let mut shell = self.command("sh");
         shell.args(["-c", script]).arg(folder).arg(self.programs.join("postgres")).arg("-D").arg(folder.join("data"));
-        shell.arg("-k").arg(folder);
-        for setting in ["listen_addresses=", "fsync=off", "max_connections=200", "shared_buffers=16MB"] {
+        shell.arg("-p").arg(self.port.to_string());
+        let only_there = ["listen_addresses=127.0.0.1", "unix_socket_directories="];
+        for setting in only_there.into_iter().chain(["fsync=off", "max_connections=200", "shared_buffers=16MB"]) {
             shell.args(["-c", setting]);
         }
         let mut process =
@@ -120,11 +147,17 @@ impl Postgres {
         let mut lines = BufReader::new(process.stdout.take().expect("piped"));
         while !said.contains("database system is ready to accept connections") {
             let length = lines.read_line(&mut said).expect("it writes text");
-            assert!(length > 0, "postgres ended:\n{said}");
+            if length == 0 {
+                // As in `kill`, so that the shell leaves the folder alone.
+                process.kill().expect("it is a child that was not waited for");
+                process.wait().expect("it is a child");
+                return Err(said);
+            }
         }
         // What it says from now on must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         *self.process.lock().unwrap() = Some(process);
+        Ok(())
     }
 
     /// Ends it as a crash would end it: connections are cut, and the next start recovers.
