@@ -22,7 +22,7 @@ mod method_override;
 mod redis;
 mod request_ids;
 mod router;
-#[cfg(all(feature = "redis", unix))]
+#[cfg(all(feature = "auth", feature = "redis", unix))]
 mod scaling;
 mod security_headers;
 mod server;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-#[cfg(all(feature = "redis", unix))]
+#[cfg(all(feature = "auth", feature = "redis", unix))]
 pub(crate) mod nginx;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod postgres;

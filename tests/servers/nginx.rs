@@ -1,40 +1,69 @@
 //! nginx, as Debian packages it: one process in front of several instances.
 
-use super::{Folder, left_out, program};
+use super::{Folder, free_port, left_out, program};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// nginx in front of servers on unix sockets; it listens on one, too.
+/// nginx at a port of the loopback address, in front of servers on unix sockets.
 pub(crate) struct Nginx {
     process: Child,
     folder: Folder,
+    address: SocketAddr,
 }
 
 impl Nginx {
-    /// Started, with the lines of `docs/scaling.md`; `None` where it is not installed. It may not listen yet.
+    /// Started, with the lines of `docs/scaling.md`, and listening; `None` where it is not installed.
     pub(crate) fn new(upstream: &[PathBuf]) -> Option<Self> {
         let Some(program) = program("nginx") else {
             left_out("the test of two instances behind nginx", "install nginx-light or another nginx");
             return None;
         };
-        let folder = Folder::new();
-        let conf = folder.path().join("nginx.conf");
-        std::fs::write(&conf, configuration(folder.path(), upstream)).expect("our own folder");
-        let process = Command::new(program)
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-e")
-            .arg(folder.path().join("error.log"))
-            .arg("-c")
-            .arg(&conf)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx can be run");
-        Some(Self { process, folder })
+        for _ in 0..10 {
+            let folder = Folder::new();
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+            let conf = folder.path().join("nginx.conf");
+            std::fs::write(&conf, configuration(folder.path(), address, upstream)).expect("our own folder");
+            let process = Command::new(&program)
+                .arg("-p")
+                .arg(folder.path())
+                .arg("-e")
+                .arg(folder.path().join("error.log"))
+                .arg("-c")
+                .arg(&conf)
+                .stdin(Stdio::null())
+                .stderr(Stdio::null()) // its log has the same
+                .spawn()
+                .expect("nginx can be run");
+            let mut nginx = Self { process, folder, address };
+            if nginx.listens() {
+                return Some(nginx);
+            }
+        }
+        panic!("ten ports were free, and taken when nginx came");
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("front.sock")
+    /// Waits until it does; not if somebody else was there first.
+    fn listens(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            let answers = TcpStream::connect(self.address).is_ok();
+            if self.log().contains("Address already in use") {
+                return false;
+            }
+            let ended = self.process.try_wait().expect("it is a child");
+            assert!(ended.is_none(), "nginx ended: {}", self.log());
+            if answers {
+                return true;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "nginx does not listen: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What it complained about.
@@ -50,12 +79,13 @@ impl Drop for Nginx {
     }
 }
 
-/// The guide's lines, with the sockets in place of its addresses.
-fn configuration(folder: &Path, upstream: &[PathBuf]) -> String {
+/// The guide's lines, with an address and sockets in place of its addresses.
+fn configuration(folder: &Path, address: SocketAddr, upstream: &[PathBuf]) -> String {
     let guide = include_str!("../../docs/scaling.md");
     let lines = guide.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide has them");
     let folder = folder.display();
-    let mut site = lines.replace("listen 80;", &format!("listen unix:{folder}/front.sock;"));
+    assert!(lines.contains("listen 80;"), "the guide has a server there");
+    let mut site = lines.replace("listen 80;", &format!("listen {address};"));
     for (number, socket) in upstream.iter().enumerate() {
         let address = format!("10.0.0.1{}:8000", number + 1);
         assert!(site.contains(&address), "the guide has an instance at {address}");
