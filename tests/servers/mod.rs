@@ -28,11 +28,31 @@ pub(crate) fn left_out(what: &'static str, how: &str) {
     }
 }
 
-#[cfg(not(feature = "redis"))]
+/// What is not even compiled into this program: features that are off, as most are by default.
 #[test]
-fn what_needs_redis_is_left_out() {
-    let how = "install redis-server and nginx-light: cargo test --features redis-tls";
-    let _ = writeln!(std::io::stderr(), "\nLEFT OUT: the tests of sessions in Redis. To run them, {how}.");
+fn what_has_its_feature_off_is_said_to_be_left_out() {
+    let features = [
+        ("auth", cfg!(feature = "auth"), "sign-in, also behind nginx"),
+        ("compression", cfg!(feature = "compression"), "compression"),
+        ("cookie-sessions", cfg!(feature = "cookie-sessions"), "sessions in cookies"),
+        ("http2", cfg!(feature = "http2"), "HTTP/2"),
+        ("multipart", cfg!(feature = "multipart"), "uploads"),
+        ("postgres", cfg!(feature = "postgres"), "databases and sessions in PostgreSQL (a real server)"),
+        ("redis", cfg!(feature = "redis"), "sessions in Redis, two instances behind nginx (real servers)"),
+        ("redis-tls", cfg!(feature = "redis-tls"), "Redis by TLS"),
+        ("sqlite", cfg!(feature = "sqlite"), "databases and sessions in SQLite"),
+        ("tera", cfg!(feature = "tera"), "templates, forms and CSRF"),
+        ("tower", cfg!(feature = "tower"), "tower layers and services"),
+        ("validation", cfg!(feature = "validation"), "rules by garde"),
+        ("zstd", cfg!(feature = "zstd"), "zstd"),
+    ];
+    let off: String = (features.iter().filter(|(_, is_on, _)| !is_on))
+        .map(|(feature, _, what)| format!("  {feature}: {what}\n"))
+        .collect();
+    if !off.is_empty() {
+        let how = "cargo test --all-features; the servers are Debian's redis-server, postgresql and nginx-light";
+        let _ = writeln!(std::io::stderr(), "\nLEFT OUT, since these features are off:\n{off}To run all tests: {how}");
+    }
 }
 
 /// Where this program is, if anywhere; those for administrators are looked for, too.
