@@ -565,6 +565,40 @@ async fn a_session_too_large_for_its_cookie_is_an_error_that_says_why() {
     assert!(error.contains(r#"most is taken by "cart" (5006 bytes)"#), "{error}");
 }
 
+/// What a cookie cannot do: nobody on the server knows that its session has ended. Stores on the server refuse it, see
+/// `shared::signing_out_deletes_the_session_on_the_server`.
+#[tokio::test]
+async fn a_copy_of_a_cookie_from_before_the_sign_out_opens_its_session_until_that_expires() {
+    let clock = Arc::new(AtomicU64::new(1_800_000_000));
+    let hand = clock.clone();
+    let now = move || SystemTime::UNIX_EPOCH + Duration::from_secs(hand.load(Ordering::Relaxed));
+    let layer = Sessions::new(in_cookies(SECRET, &[])).clock(now);
+    let layer = layer.idle(Duration::from_secs(1000)).lifetime(Duration::from_secs(3000));
+    let mut browser = Browser::new(Stack::new().layer(layer).app(routes()));
+    browser.text("/count").await;
+    browser.text("/sign-in").await;
+    let (mut once, mut again) = (browser.another(), browser.another());
+    once.cookie.clone_from(&browser.cookie);
+    again.cookie.clone_from(&browser.cookie);
+    browser.text("/sign-out").await;
+    assert_eq!(browser.text("/peek").await, "None", "the browser has forgotten it");
+    let copy = once.cookie.clone();
+    // Seconds since the sign-out; what is seen by a copy that stays as it was, and by one that is used and so renewed.
+    for (seconds, unused, used) in [(0, "Some(1)", "Some(1)"), (999, "Some(1)", "Some(1)"), (1000, "None", "Some(1)")] {
+        clock.store(1_800_000_000 + seconds, Ordering::Relaxed);
+        once.cookie.clone_from(&copy);
+        assert_eq!(once.text("/peek").await, unused, "after {seconds} s");
+        assert_eq!(again.text("/peek").await, used, "after {seconds} s");
+    }
+    clock.store(1_800_001_990, Ordering::Relaxed);
+    assert_eq!(again.text("/peek").await, "Some(1)");
+    // Its lifetime ends it in any case.
+    for (seconds, used) in [(2989, "Some(1)"), (3000, "None")] {
+        clock.store(1_800_000_000 + seconds, Ordering::Relaxed);
+        assert_eq!(again.text("/peek").await, used, "after {seconds} s");
+    }
+}
+
 #[tokio::test]
 async fn the_largest_cookie_is_one_that_browsers_keep() {
     async fn large(session: Session, uri: purlin::Uri) -> Result<&'static str> {
