@@ -172,6 +172,36 @@ mod sqlite {
         assert_eq!(one.get("/count").await.text(), "202");
     }
 
+    /// How many transactions a log in the format of SQLite's WAL mode has: the frames that end one say how many pages the
+    /// file has then, the others 0 (<https://www.sqlite.org/fileformat2.html#walformat>).
+    fn commits(log: &[u8]) -> usize {
+        let number = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap());
+        let page = number(&log[8..]) as usize;
+        log[32..].chunks(24 + page).filter(|frame| number(&frame[4..]) != 0).count()
+    }
+
+    #[tokio::test]
+    async fn a_thousand_saves_at_once_share_a_few_commits() {
+        use purlin::sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+        let folder = Folder::new();
+        let file = folder.path().join("sessions.db");
+        let client = Client::new(site(SqliteStore::new(&file).sync_every_commit(true)));
+        assert_eq!(client.get("/count").await.text(), "1");
+        // While somebody reads what was there, the log is not begun anew: all of it can be counted.
+        let mut reader = SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        reader.execute("BEGIN; SELECT count(*) FROM purlin_session").await.unwrap();
+        let counted = || commits(&std::fs::read(folder.path().join("sessions.db-wal")).unwrap());
+        let before = counted();
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..1000 {
+            let visitor = client.another_visitor();
+            requests.spawn(visitor.get("/count").into_future());
+        }
+        assert!(requests.join_all().await.iter().all(|page| page.status() == 200));
+        let commits = counted() - before;
+        assert!((1..=20).contains(&commits), "{commits} commits, each of which waits for the disk");
+    }
+
     #[tokio::test]
     async fn ended_sessions_are_collected_however_many_they_are() {
         use purlin::sqlx::{self, ConnectOptions, sqlite::SqliteConnectOptions};
