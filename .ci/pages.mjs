@@ -102,6 +102,8 @@ const validator = new HtmlValidate(new StaticConfigLoader({ extends: ["html-vali
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  // The back button of a visitor's browser may show a page as it was left.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
 });
 let checked = 0;
 let faults = 0;

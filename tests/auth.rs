@@ -487,7 +487,7 @@ async fn who_is_nobody_costs_nothing() {
     client.get("/public").await.assert_no_header("vary");
     assert_eq!(site.users.asked(), before);
     // Once for a request, and the answer is one visitor's.
-    client.get("/page").await.assert_header("cache-control", "private, no-cache").assert_header("vary", "Cookie");
+    client.get("/page").await.assert_header("cache-control", "no-store").assert_header("vary", "Cookie");
     assert_eq!(site.users.asked(), before + 1);
     // Nobody too: the page is another one for others.
     site.client.get("/").await.assert_header("vary", "Cookie");
@@ -694,9 +694,9 @@ async fn templates_know_the_current_user() {
     post_sign_in(&client, "ada@x", "good").await.assert_redirect("/");
     assert_eq!(client.get("/").await.text(), "1 ada admin,editor");
     assert_eq!(client.get("/gone").await.text(), "error for ada");
-    // Which no shared cache is to keep for others.
+    // Which no cache is to keep.
     let page = client.get("/missing").await;
-    page.assert_contains("error for ada").assert_header("cache-control", "private, no-cache");
+    page.assert_contains("error for ada").assert_header("cache-control", "no-store");
     assert!(page.headers().get_all("vary").iter().any(|vary| vary == "Cookie"));
     assert_eq!(client.get("/refused").await.text(), "error for nobody");
     // Somebody who is remembered, and whose session begins with an error.

@@ -10,7 +10,7 @@ use crate::session::{LazySession, OWN, Session};
 use crate::site::Needs;
 use crate::{Error, FromRequest, Redirect, Request, Response, ResponseExt, Result};
 use http::HeaderValue;
-use http::header::SET_COOKIE;
+use http::header::{CACHE_CONTROL, SET_COOKIE};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -341,7 +341,13 @@ impl Visit {
         let mut state = self.state();
         state.left = true;
         let cookies = [state.remember.take(), state.device.take()];
+        let is_personal = matches!(state.user, Some(Some(_)));
         drop(state);
+        if is_personal {
+            // Browsers show a page as it was left when one goes back to it, without asking, unless it says this: whoever
+            // sits down after the sign-out would see it.
+            response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        }
         if response.error().is_none() && !response.status().is_server_error() {
             for cookie in cookies.into_iter().flatten() {
                 response.headers_mut().append(SET_COOKIE, cookie);

@@ -28,6 +28,8 @@ use std::time::{Duration, SystemTime};
 ///   [`local_path`](crate::auth::local_path). Others get the 401, with a `WWW-Authenticate` that names the page (RFC
 ///   9110 §15.5.2 asks for one; no scheme is registered for forms). An answer with a body, or with a challenge of its
 ///   own (see [`BasicAuth`](crate::layers::BasicAuth)), is left alone.
+/// - An answer for which the account was looked up, and somebody is signed in, says `Cache-Control: no-store`, unless it has
+///   that header already: or the back button would show it after the sign-out, to whoever sits there then.
 /// - **What was sent by `POST`** is not done after signing in: no redirect repeats it, and nobody should find that
 ///   signing in has bought something. The way back is then the page that the form was on.
 /// - Failures are throttled, see [`Throttle`].
