@@ -33,6 +33,11 @@ pub fn redis() -> String {
     std::env::var("PEERS_REDIS").expect("PEERS_REDIS is the URL of a Redis")
 }
 
+/// The folder for the file of SQLite, made by the driver: `PEERS_SQLITE`.
+pub fn sqlite() -> std::path::PathBuf {
+    std::env::var_os("PEERS_SQLITE").expect("PEERS_SQLITE names a folder").into()
+}
+
 /// Which workload the process serves: its first argument.
 pub fn workload() -> String {
     std::env::args().nth(1).expect("the workload is the first argument")

@@ -4,7 +4,7 @@ use purlin::layers::{
     AccessLog, BodyLimit, Compression, Deadline, ErrorPages, RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates, Uploads,
 };
 use purlin::config::{Listen, LogConfig, SecretKeys};
-use purlin::session::{CookieStore, MemoryStore, RedisStore, Store};
+use purlin::session::{CookieStore, MemoryStore, RedisStore, SqliteStore, Store};
 use purlin::template::Tera;
 use purlin::{Assets, Multipart, MultipartForm, Result, Router, Server, Service, Session, Stack, get, post};
 use std::sync::Arc;
@@ -83,6 +83,7 @@ fn main() -> purlin::Result<()> {
         }
         "session-memory" => serve(sessions(MemoryStore::new())),
         "session-redis" => serve(sessions(RedisStore::new(&peers::redis()))),
+        "session-sqlite" => serve(sessions(SqliteStore::new(peers::sqlite().join("purlin.db")))),
         "uploads" => serve(uploads()),
         _ => serve(Stack::new().app(Router::new().route("/", get(hello)))),
     }

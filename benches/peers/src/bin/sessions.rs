@@ -10,15 +10,29 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-const REQUESTS: usize = 16_000;
 const ROUNDS: usize = 7;
 const AT_ONCE: usize = 200;
 
-/// The stores, and who has them.
-const STORES: [(&str, &str, &[&str]); 2] = [
-    ("memory", "in memory", &["purlin_peer", "axum_peer"]),
-    ("redis", "in Redis", &["purlin_peer", "axum_peer", "actix_peer"]),
+/// The stores, the requests of a round, and who has them.
+const STORES: [(&str, &str, usize, &[&str]); 3] = [
+    ("memory", "in memory", 16_000, &["purlin_peer", "axum_peer"]),
+    ("sqlite", "in SQLite", 3_200, &["purlin_peer", AXUM_SQLX]),
+    ("redis", "in Redis", 16_000, &["purlin_peer", "axum_peer", "actix_peer"]),
 ];
+
+/// The peer that stands in a workspace of its own.
+const AXUM_SQLX: &str = "axum_sqlx_peer";
+
+/// Builds it, so that it lies beside the others.
+fn build_axum_sqlx() {
+    let program = std::env::current_exe().expect("cargo ran it");
+    let target = program.ancestors().nth(2).expect("target/release/sessions");
+    let build = Command::new("cargo")
+        .args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/sqlx/Cargo.toml"), "--target-dir"])
+        .arg(target)
+        .status();
+    assert!(build.is_ok_and(|status| status.success()), "axum's peer for SQLite cannot be built");
+}
 
 /// A Redis of the bench's own, which keeps nothing.
 struct Redis {
@@ -91,14 +105,19 @@ async fn counted_at_once(server: &Server) -> usize {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    for (store, title, names) in STORES {
+    let folder = std::env::temp_dir().join(format!("purlin-bench-{}", std::process::id()));
+    for (store, title, requests, names) in STORES {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == store) {
             continue;
+        }
+        if names.contains(&AXUM_SQLX) {
+            build_axum_sqlx();
+            std::fs::create_dir(&folder).expect("a new folder");
         }
         let redis = if store == "redis" { Some(Redis::start().await) } else { None };
         let url = redis.as_ref().map(|redis| redis.url.as_str()).unwrap_or_default();
         let workload = format!("session-{store}");
-        let environment = [("PEERS_REDIS", OsStr::new(url))];
+        let environment = [("PEERS_REDIS", OsStr::new(url)), ("PEERS_SQLITE", folder.as_os_str())];
         let mut servers: Vec<_> = names.iter().map(|name| Server::start(name, &workload, &environment)).collect();
         let mut visitors = Vec::new();
         for server in &servers {
@@ -106,7 +125,7 @@ async fn main() {
             for _ in 0..CONNECTIONS {
                 each.push(visitor(server).await);
             }
-            load(&server.address, &each, REQUESTS / 4).await;
+            load(&server.address, &each, requests / 4).await;
             visitors.push(each);
         }
         let store_cpu = || redis.as_ref().map_or(0, |redis| cpu(redis.process.id()));
@@ -114,11 +133,11 @@ async fn main() {
         for _ in 0..ROUNDS {
             for (at, server) in servers.iter_mut().enumerate() {
                 let (before, store_before, start) = (server.cpu(), store_cpu(), Instant::now());
-                load(&server.address, &visitors[at], REQUESTS).await;
+                load(&server.address, &visitors[at], requests).await;
                 let seconds = start.elapsed().as_secs_f64();
-                server.micros.push((server.cpu() - before) as f64 / 1000.0 / REQUESTS as f64);
-                store_micros[at].push((store_cpu() - store_before) as f64 / 1000.0 / REQUESTS as f64);
-                server.per_second.push(REQUESTS as f64 / seconds);
+                server.micros.push((server.cpu() - before) as f64 / 1000.0 / requests as f64);
+                store_micros[at].push((store_cpu() - store_before) as f64 / 1000.0 / requests as f64);
+                server.per_second.push(requests as f64 / seconds);
             }
         }
         println!("\na session {title}, read, changed and written by each request");
@@ -127,7 +146,7 @@ async fn main() {
         for (at, server) in servers.iter().enumerate() {
             // As many as were asked: nothing was lost between requests that followed one another.
             let count = ask(&server.address, &visitors[at][0]).await.1;
-            assert_eq!(count, (2 + (REQUESTS / 4 + ROUNDS * REQUESTS) / CONNECTIONS).to_string(), "{}", server.name);
+            assert_eq!(count, (2 + (requests / 4 + ROUNDS * requests) / CONNECTIONS).to_string(), "{}", server.name);
             println!(
                 "{:<14}{:>14.2}{:>8.2}{:>16.2}{:>13.0}{:>20}",
                 server.name,
@@ -139,4 +158,6 @@ async fn main() {
             );
         }
     }
+    // There is none where no store needed it.
+    let _ = std::fs::remove_dir_all(&folder);
 }
