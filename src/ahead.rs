@@ -1,12 +1,12 @@
 //! Reads a field of a form ahead of the handler, which then finds the body as if nobody had.
 
 use crate::body::DEFAULT_BODY_LIMIT;
+use crate::multipart::{Event, Framing, boundary};
 use crate::request::MaxBody;
 use crate::{Body, Bytes, Error, HeaderMap, Request, Result};
 use bytes::BytesMut;
 use http::header::CONTENT_TYPE;
 use http_body::{Frame, SizeHint};
-use memchr::memmem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -65,23 +65,17 @@ pub(crate) async fn field(req: &mut Request, name: &str) -> Result<Option<String
 /// How a form is written.
 enum Form {
     Urlencoded,
-    /// With what divides its parts: two dashes and the boundary.
+    /// With its boundary.
     Multipart(String),
 }
 
 impl Form {
     fn of(headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-        match essence.trim().to_ascii_lowercase().as_str() {
+        match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "application/x-www-form-urlencoded" => Some(Self::Urlencoded),
-            "multipart/form-data" => {
-                let mut parameters = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-                let boundary = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))?.1;
-                let boundary = boundary.trim().trim_matches('"');
-                // RFC 2046 §5.1.1
-                (1..=70).contains(&boundary.len()).then(|| Self::Multipart(format!("--{boundary}")))
-            }
+            // Without a boundary it is for the handler to complain of.
+            "multipart/form-data" => boundary(content_type).ok().map(Self::Multipart),
             _ => None,
         }
     }
@@ -95,13 +89,10 @@ impl Form {
     fn find(&self, name: &str, read: &[u8], end: bool) -> Option<Option<String>> {
         let found = match self {
             Self::Urlencoded => urlencoded(name.as_bytes(), read, end),
-            Self::Multipart(delimiter) => {
-                multipart(name, &read[..read.len().min(MULTIPART_AHEAD)], delimiter.as_bytes())
-            }
+            Self::Multipart(boundary) => multipart(name, &read[..read.len().min(MULTIPART_AHEAD)], boundary),
         };
-        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
         match found {
-            Ahead::Found(value) => Some(text(value)),
+            Ahead::Found(value) => Some(String::from_utf8(value).ok()),
             Ahead::Lacking => Some(None),
             Ahead::More => end.then_some(None),
         }
@@ -109,75 +100,45 @@ impl Form {
 }
 
 #[derive(Debug, PartialEq)]
-enum Ahead<'a> {
-    Found(&'a [u8]),
+enum Ahead {
+    Found(Vec<u8>),
     Lacking,
     More,
 }
 
-fn urlencoded<'a>(name: &[u8], read: &'a [u8], end: bool) -> Ahead<'a> {
+fn urlencoded(name: &[u8], read: &[u8], end: bool) -> Ahead {
     // The last pair may be cut off.
     let whole = if end { read.len() } else { memchr::memrchr(b'&', read).unwrap_or(0) };
     let pairs = read[..whole].split(|byte| *byte == b'&');
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="));
     match values.next() {
-        Some(value) => Ahead::Found(value),
+        Some(value) => Ahead::Found(value.to_vec()),
         None if end => Ahead::Lacking,
         None => Ahead::More,
     }
 }
 
-/// Looks among the parts that come before the first file (RFC 7578 §4, RFC 2046 §5.1).
-fn multipart<'a>(name: &str, read: &'a [u8], delimiter: &[u8]) -> Ahead<'a> {
-    let begins = |rest: &[u8]| rest.starts_with(&delimiter[..delimiter.len().min(rest.len())]);
-    let mut rest = read;
+/// Looks among the parts that come before the first file.
+fn multipart(name: &str, read: &[u8], boundary: &str) -> Ahead {
+    let mut framing = Framing::new(boundary, MULTIPART_AHEAD);
+    framing.push(Bytes::copy_from_slice(read));
+    let mut value: Option<Vec<u8>> = None;
     loop {
-        let Some(after) = rest.strip_prefix(delimiter) else {
-            return if rest.len() < delimiter.len() && begins(rest) { Ahead::More } else { Ahead::Lacking };
-        };
-        let Some(part) = after.strip_prefix(b"\r\n") else {
-            return if after.len() < 2 && b"\r\n".starts_with(after) { Ahead::More } else { Ahead::Lacking };
-        };
-        let Some(head_end) = memmem::find(part, b"\r\n\r\n") else {
-            return Ahead::More;
-        };
-        let (head, value) = (&part[..head_end], &part[head_end + 4..]);
-        let Some((field, is_file)) = disposition(head) else {
-            return Ahead::Lacking;
-        };
-        if is_file {
-            return Ahead::Lacking;
-        }
-        let ends = memmem::find_iter(value, b"\r\n").find(|&at| value[at + 2..].starts_with(delimiter));
-        let Some(end) = ends else {
-            return Ahead::More;
-        };
-        if field == name {
-            return Ahead::Found(&value[..end]);
-        }
-        rest = &value[end + 2..];
-    }
-}
-
-/// The name of a part, and whether it is a file.
-fn disposition(head: &[u8]) -> Option<(&str, bool)> {
-    let head = std::str::from_utf8(head).ok()?;
-    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
-    let mut dispositions = lines.filter(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"));
-    let (_, value) = dispositions.next()?;
-    let mut parameters = value.split(';').map(str::trim);
-    if !parameters.next()?.eq_ignore_ascii_case("form-data") {
-        return None;
-    }
-    let (mut field, mut is_file) = (None, false);
-    for parameter in parameters {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        match name.trim().to_ascii_lowercase().as_str() {
-            "name" => field = Some(value.trim().trim_matches('"')),
-            name => is_file |= name.starts_with("filename"),
+        match framing.next() {
+            Ok(Event::Part(head)) if head.file_name.is_some() => return Ahead::Lacking,
+            Ok(Event::Part(head)) => value = (head.name == name).then(Vec::new),
+            Ok(Event::Content(piece)) => value.iter_mut().for_each(|value| value.extend_from_slice(&piece)),
+            Ok(Event::PartEnd) => {
+                if let Some(value) = value.take() {
+                    return Ahead::Found(value);
+                }
+            }
+            Ok(Event::Starved) if framing.end().is_ok() => return Ahead::Lacking,
+            Ok(Event::Starved) => return Ahead::More,
+            // Whoever reads the form says what is wrong with it.
+            Err(_) => return Ahead::Lacking,
         }
     }
-    Some((field?, is_file))
 }
 
 /// What was read, and then the rest.
@@ -222,23 +183,24 @@ mod tests {
 
     #[test]
     fn a_field_is_found_wherever_it_stands_in_a_form() {
-        let table: &[(&str, bool, Ahead<'_>)] = &[
-            ("t=1&b=2", true, Ahead::Found(b"1")),
-            ("a=1&t=2&b=3", true, Ahead::Found(b"2")),
-            ("a=1&t=2", true, Ahead::Found(b"2")),
-            ("t=", true, Ahead::Found(b"")),
-            ("t=1&t=2", true, Ahead::Found(b"1")),
+        let found = |value: &str| Ahead::Found(value.into());
+        let table = [
+            ("t=1&b=2", true, found("1")),
+            ("a=1&t=2&b=3", true, found("2")),
+            ("a=1&t=2", true, found("2")),
+            ("t=", true, found("")),
+            ("t=1&t=2", true, found("1")),
             ("a=1&at=2&ta=3&t", true, Ahead::Lacking),
             ("", true, Ahead::Lacking),
             ("a=t=1", true, Ahead::Lacking),
             // Before the end has come
-            ("t=1&", false, Ahead::Found(b"1")),
+            ("t=1&", false, found("1")),
             ("t=1", false, Ahead::More),
             ("a=1&t=1", false, Ahead::More),
             ("", false, Ahead::More),
         ];
         for (text, end, expected) in table {
-            assert_eq!(urlencoded(b"t", text.as_bytes(), *end), *expected, "{text} {end}");
+            assert_eq!(urlencoded(b"t", text.as_bytes(), end), expected, "{text} {end}");
         }
     }
 
@@ -250,23 +212,27 @@ mod tests {
     #[test]
     fn a_part_is_found_before_the_first_file() {
         let part = |head: &str| format!("--x\r\n{head}\r\n\r\nvalue\r\n--x--\r\n");
-        let table: &[(String, Ahead<'_>)] = &[
-            (format!("{TOKEN}--x--\r\n"), Ahead::Found(b"value")),
-            (format!("{TOKEN}{FILE}--x--\r\n"), Ahead::Found(b"value")),
-            (format!("{TITLE}{TOKEN}{FILE}--x--\r\n"), Ahead::Found(b"value")),
+        let found = |value: &str| Ahead::Found(value.into());
+        let table = [
+            (format!("{TOKEN}--x--\r\n"), found("value")),
+            (format!("{TOKEN}{FILE}--x--\r\n"), found("value")),
+            (format!("{TITLE}{TOKEN}{FILE}--x--\r\n"), found("value")),
             (format!("{FILE}{TOKEN}--x--\r\n"), Ahead::Lacking),
             (format!("{TITLE}--x--\r\n"), Ahead::Lacking),
-            (part("content-disposition:form-data;name=t"), Ahead::Found(b"value")),
+            (part("content-disposition:form-data;name=t"), found("value")),
             (part("Content-Disposition: form-data; name=\"t\"; filename*=utf-8''x"), Ahead::Lacking),
             (part("Content-Disposition: attachment; name=\"t\""), Ahead::Lacking),
             (part("Content-Type: text/plain"), Ahead::Lacking),
-            ("a preamble\r\n--x\r\n".to_owned(), Ahead::Lacking),
-            ("--y\r\n".to_owned(), Ahead::Lacking),
+            (format!("a preamble\r\n{TOKEN}--x--\r\n"), found("value")),
+            (part("Content-Disposition: form-data; name=\"%22t\""), Ahead::Lacking),
+            (part("Content-Disposition: form-data; name=\"t\"; name=\"u\""), Ahead::Lacking),
+            (part("Content-Disposition: form-data; name=\"u\"; x=\"; name=t\""), Ahead::Lacking),
+            ("--y\r\n".to_owned(), Ahead::More),
             ("--x--\r\n".to_owned(), Ahead::Lacking),
             (String::new(), Ahead::More),
         ];
         for (body, expected) in table {
-            assert_eq!(multipart("t", body.as_bytes(), b"--x"), *expected, "{body}");
+            assert_eq!(multipart("t", body.as_bytes(), "x"), expected, "{body}");
         }
     }
 
@@ -274,9 +240,9 @@ mod tests {
     fn of_a_part_that_is_not_whole_more_is_asked_for() {
         let whole = format!("{TITLE}{TOKEN}--x");
         for end in 0..whole.len() {
-            assert_eq!(multipart("t", &whole.as_bytes()[..end], b"--x"), Ahead::More, "{end}");
+            assert_eq!(multipart("t", &whole.as_bytes()[..end], "x"), Ahead::More, "{end}");
         }
-        assert_eq!(multipart("t", whole.as_bytes(), b"--x"), Ahead::Found(b"value"));
+        assert_eq!(multipart("t", whole.as_bytes(), "x"), Ahead::Found(b"value".to_vec()));
     }
 
     #[test]
@@ -284,8 +250,8 @@ mod tests {
         let table = [
             ("application/x-www-form-urlencoded", Some("")),
             ("Application/X-WWW-Form-Urlencoded; charset=utf-8", Some("")),
-            ("multipart/form-data; boundary=abc", Some("--abc")),
-            ("multipart/form-data; charset=utf-8; Boundary=\"abc\"", Some("--abc")),
+            ("multipart/form-data; boundary=abc", Some("abc")),
+            ("multipart/form-data; charset=utf-8; Boundary=\"abc\"", Some("abc")),
             ("multipart/form-data", None),
             ("multipart/form-data; boundary=", None),
             ("multipart/mixed; boundary=abc", None),
@@ -296,7 +262,7 @@ mod tests {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
             let found = Form::of(&headers).map(|form| match form {
                 Form::Urlencoded => String::new(),
-                Form::Multipart(delimiter) => delimiter,
+                Form::Multipart(boundary) => boundary,
             });
             assert_eq!(found.as_deref(), expected, "{content_type}");
         }

@@ -61,7 +61,8 @@ mod files;
 pub mod form;
 pub mod handler;
 pub mod media_type;
-#[cfg(feature = "multipart")]
+// `Csrf` and `MethodOverride` read ahead by it.
+#[cfg_attr(not(feature = "multipart"), allow(dead_code))]
 mod multipart;
 mod nearest;
 pub mod negotiate;
