@@ -19,7 +19,7 @@ mod path;
 mod values;
 
 #[cfg(feature = "multipart")]
-pub use multipart::{Multipart, MultipartForm, Part};
+pub use multipart::{FromFields, Multipart, MultipartForm, Part};
 pub use path::Path;
 
 /// Takes something from a request, as an argument of a handler.

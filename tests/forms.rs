@@ -125,6 +125,7 @@ fn names_mean_what_the_table_says() {
         (read::<Plain>, "name=a&name=b", "name: once"),
         (read::<Plain>, "name=a&age[x]=1", "age: shape"),
         (read::<Plain>, "name=a%00b", "name: character"),
+        (read::<BTreeMap<String, char>>, "a=b&b=%00", "b: character"),
         // Fields below fields, and lists
         (
             read::<Order>,

@@ -2,12 +2,13 @@
 
 use futures_core::Stream;
 use purlin::extract::{Multipart, MultipartForm};
+use purlin::form::{Problems, Rules, Submitted};
 use purlin::layers::{BodyLimit, Uploads};
 use purlin::testing::{Client, Multipart as Form};
 use purlin::upload::Upload;
 use purlin::{
-    Body, Bytes, Error, Middleware, Request, Response, ResponseExt, Result, Router, Server, Service, Stack, State, get,
-    handler, html, post,
+    Body, Bytes, Error, IntoResponse, Middleware, Request, Response, ResponseExt, Result, Router, Server, Service,
+    Stack, State, StatusCode, get, handler, html, post,
 };
 use serde::Deserialize;
 use std::collections::VecDeque;
@@ -391,6 +392,40 @@ struct Entry {
     tags: Vec<String>,
     #[serde(default)]
     public: bool,
+}
+
+impl Rules for Entry {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(!self.tags.is_empty(), "tags", "One tag at least, please.");
+    }
+}
+
+/// Shows a form again whose texts or whose file are not as they should be.
+async fn shown_again(MultipartForm(mut form, mut files): MultipartForm<Submitted<Entry>>) -> Result<Response> {
+    let photo = files.take("photo")?;
+    if photo.is_none() {
+        form.refuse("photo", "Please choose a photo.");
+    }
+    let Some(entry) = form.accept() else {
+        let shown = serde_json::to_string(form.filled())?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, shown).into_response());
+    };
+    Ok(html(entry.title))
+}
+
+#[tokio::test]
+async fn a_form_with_files_is_shown_again_with_what_was_typed() {
+    let client = Client::new(Stack::new().app(Router::new().route("/", post(shown_again))));
+    let form = Form::new().text("title", "A cat").text("public", "perhaps").file("photo", "", "image/png", "");
+    let page = client.post("/").multipart(form).await;
+    page.assert_status(422).assert_contains(r#""title":["A cat"]"#).assert_contains("Please choose yes or no.");
+    page.assert_contains("One tag at least, please.").assert_contains("Please choose a photo.");
+    let form = Form::new().text("title", "A cat").text("tags", "a").file("photo", "a", "image/png", "1");
+    client.post("/").multipart(form).await.assert_status(200).assert_contains("A cat");
+    // What no page sends is an error here, too.
+    let deep = format!("a{}", "[x]".repeat(20));
+    let page = client.post("/").multipart(Form::new().text(&deep, "1").file("photo", "a", "image/png", "1")).await;
+    page.assert_status(400);
 }
 
 async fn entry(MultipartForm(entry, mut files): MultipartForm<Entry>) -> Result<String> {

@@ -315,7 +315,8 @@ impl<T: FromFields + Send + 'static> FromRequest for MultipartForm<T> {
     }
 }
 
-/// What the text fields of a form can be taken as: what derives `Deserialize`, or a [`Submitted`] of it.
+/// What the text fields of a form can be taken as: what derives `Deserialize`, or a [`Submitted`] of it. It has no other
+/// implementations.
 pub trait FromFields: Sized {
     /// Reads the fields.
     ///

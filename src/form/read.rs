@@ -541,8 +541,8 @@ impl<'de> Deserializer<'de> for Spot<'_, 'de> {
             return visitor.visit_char('a');
         };
         match text.parse() {
-            Ok(character) => visitor.visit_char(character),
-            Err(_) => {
+            Ok(character) if character != '\0' => visitor.visit_char(character),
+            _ => {
                 self.unfit("character", "Please enter one character.", "one character", text);
                 visitor.visit_char('a')
             }
