@@ -2,18 +2,13 @@
 CREATE TABLE entry (
 {% if cookiecutter.database == 'postgres' %}
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-{% if cookiecutter.auth %}
-    account BIGINT NOT NULL REFERENCES account (id) ON DELETE CASCADE,
-{% else %}
-    name TEXT NOT NULL,
-{% endif %}
 {% else %}
     id INTEGER PRIMARY KEY,
+{% endif %}
 {% if cookiecutter.auth %}
-    account INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+    account {{ 'BIGINT' if cookiecutter.database == 'postgres' else 'INTEGER' }} NOT NULL REFERENCES account (id) ON DELETE CASCADE,
 {% else %}
     name TEXT NOT NULL,
-{% endif %}
 {% endif %}
     message TEXT NOT NULL
 {% if cookiecutter.database == 'postgres' %}
