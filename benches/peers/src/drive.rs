@@ -34,6 +34,11 @@ impl Server {
         Self { name, process, address: line.trim().to_owned(), micros: Vec::new(), per_second: Vec::new() }
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Nanoseconds of CPU used so far, by all threads.
     pub fn cpu(&self) -> u64 {
         cpu(self.process.id())

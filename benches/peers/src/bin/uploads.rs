@@ -3,78 +3,38 @@
 //! `cargo run --release --bin uploads` in `benches/peers`. CPU time of the server's process and the peak of its memory above
 //! what it had before, medians of interleaved rounds; every answer is checked.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use peers::drive::Server;
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 const LENGTH: usize = 100 << 20;
 const PIECE: usize = 1 << 20;
 const ROUNDS: usize = 7;
 
-struct Server {
-    name: &'static str,
-    process: Child,
-    address: String,
+/// MiB of memory: now, and at most since it was last forgotten.
+fn memory(server: &Server) -> [f64; 2] {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+    })
 }
 
-impl Server {
-    fn start(name: &'static str, files: &Path) -> Self {
-        let program = std::env::current_exe().expect("cargo ran it").with_file_name(name);
-        let mut process = Command::new(&program)
-            .arg("uploads")
-            .env("PEERS_FILES", files)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo build --release` first", program.display()));
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("it tells its address");
-        Self { name, process, address: line.trim().to_owned() }
-    }
-
-    /// Seconds of CPU used so far, by all threads that there are.
-    fn cpu(&self) -> f64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("Linux, and it runs");
-        let nanoseconds: u64 = tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum();
-        nanoseconds as f64 / 1e9
-    }
-
-    /// MiB of memory: now, and at most since it was last forgotten.
-    fn memory(&self) -> [f64; 2] {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
-        ["VmRSS:", "VmHWM:"].map(|name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
-            line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
-        })
-    }
-
-    fn forget_peak(&self) {
-        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").expect("it is our own");
-    }
-
-    /// Seconds, seconds of CPU, and MiB above what it had before, of so many uploads at once.
-    fn measure(&self, path: &str, piece: &[u8], at_once: usize) -> [f64; 3] {
-        self.forget_peak();
-        let (before, cpu, start) = (self.memory()[0], self.cpu(), Instant::now());
-        std::thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(|| upload(&self.address, path, piece));
-            }
-        });
-        [start.elapsed().as_secs_f64(), self.cpu() - cpu, self.memory()[1] - before]
-    }
+fn forget_peak(server: &Server) {
+    std::fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("it is our own");
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Seconds, seconds of CPU, and MiB above what it had before, of so many uploads at once.
+fn measure(server: &Server, path: &str, piece: &[u8], at_once: usize) -> [f64; 3] {
+    forget_peak(server);
+    let (before, cpu, start) = (memory(server)[0], server.cpu(), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| upload(&server.address, path, piece));
+        }
+    });
+    [start.elapsed().as_secs_f64(), (server.cpu() - cpu) as f64 / 1e9, memory(server)[1] - before]
 }
 
 fn upload(address: &str, path: &str, piece: &[u8]) {
@@ -120,8 +80,8 @@ fn main() {
             let mut rows = [("purlin_peer", Vec::new()), ("axum_peer", Vec::new())];
             for _ in 0..ROUNDS {
                 for (name, row) in &mut rows {
-                    let server = Server::start(name, &files);
-                    row.push(server.measure(path, &piece, at_once));
+                    let server = Server::start(name, "uploads", &[("PEERS_FILES", files.as_os_str())]);
+                    row.push(measure(&server, path, &piece, at_once));
                     let left = std::fs::read_dir(&files).expect("our own folder").count();
                     assert_eq!(left, 0, "{} leaves files behind", server.name);
                 }
