@@ -1,6 +1,8 @@
 //! `Request`, and what the server and the outer layers say of one.
 
 use crate::extract::FromRequest;
+use crate::session::LazySession;
+use crate::template::Names;
 use crate::{Body, Result};
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use http::HeaderValue;
@@ -136,6 +138,19 @@ pub struct OriginalMethod(pub http::Method);
 
 /// The field of a form that says which method it stands for.
 pub const METHOD_FIELD: &str = "_method";
+
+/// What layers of Purlin's keep beside a request for those further in: in one place of its extensions, since each is a box more.
+#[derive(Clone, Default)]
+pub(crate) struct Beside {
+    pub(crate) names: Names,
+    pub(crate) session: Option<LazySession>,
+}
+
+impl Beside {
+    pub(crate) fn of(req: &mut Request) -> &mut Self {
+        req.extensions_mut().get_or_insert_default()
+    }
+}
 
 /// In the extensions of a request which reached the site by https.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use purlin::session::{
 use purlin::site::Life;
 use purlin::template::{Engine, Page};
 use purlin::{
-    BoxService, Error, Middleware, Redirect, Request, Response, ResponseExt, Result, Router, Service, Stack,
+    BoxService, Error, Middleware, Path, Redirect, Request, Response, ResponseExt, Result, Router, Service, Stack,
     StatusCode, View, get, handler, text,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -806,6 +806,38 @@ async fn a_layer_above_the_handler_may_read_the_session_later() {
     browser.get("/flash").await;
     assert_eq!(browser.text("/plain").await, "2 messages");
     assert_eq!(browser.text("/plain").await, "0 messages");
+}
+
+#[tokio::test]
+async fn one_that_is_kept_after_the_answer_stays_its_visitors() {
+    static KEPT: Mutex<Vec<LazySession>> = Mutex::new(Vec::new());
+    struct Keeps;
+    impl Middleware for Keeps {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            KEPT.lock().unwrap().push(LazySession::of(&req)?);
+            Ok(next.call(req).await)
+        }
+    }
+    async fn name(session: Session, Path(name): Path<String>) -> Result<String> {
+        session.insert("name", &name)?;
+        Ok(name)
+    }
+    let routes = Router::new().route("/name/{name}", get(name)).route("/plain", get(async || text("plain")));
+    let first = Browser::new(Stack::new().layer(Sessions::new(MemoryStore::new())).layer(Keeps).app(routes));
+    let mut browsers = [first.another(), first.another(), first];
+    browsers[0].get("/name/Ann").await;
+    browsers[1].get("/name/Bob").await;
+    KEPT.lock().unwrap().clear();
+    // Nobody reads these sessions while they are answered; the third has none, and the first comes again.
+    for at in [0, 1, 2, 0] {
+        browsers[at].get("/plain").await;
+    }
+    let kept = std::mem::take(&mut *KEPT.lock().unwrap());
+    let mut names = Vec::new();
+    for session in kept {
+        names.push(session.load().await.unwrap().get::<String>("name").unwrap());
+    }
+    assert_eq!(names, [Some("Ann".into()), Some("Bob".into()), None, Some("Ann".into())]);
 }
 
 /// Shows the names that its template is made of.

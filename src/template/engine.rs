@@ -3,7 +3,7 @@
 use super::names::Defaults;
 use super::{Names, TemplateError, Value, View};
 use crate::csrf::{self, CsrfToken};
-use crate::request::{CspNonce, OriginalUri};
+use crate::request::{Beside, CspNonce, OriginalUri};
 use crate::session::{Flash, LazySession};
 use crate::site::Site;
 use crate::{Error, MatchedRoute, Request, RequestExt, RequestId, Result, StaticUrls};
@@ -201,14 +201,14 @@ pub(crate) struct Facts {
 impl Facts {
     /// Clones of what is cheap to clone.
     pub(crate) fn of(req: &mut Request) -> Self {
-        let names = Names::of(req).clone();
+        let Beside { names, session } = Beside::of(req).clone();
         let original = req.extensions().get::<OriginalUri>().map(|original| &original.0);
         Self {
             method: req.method().clone(),
             uri: original.unwrap_or_else(|| req.uri()).clone(),
             id: req.id().cloned(),
             nonce: req.extensions().get::<CspNonce>().cloned(),
-            session: req.extensions().get::<LazySession>().cloned(),
+            session,
             names,
         }
     }

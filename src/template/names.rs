@@ -1,6 +1,7 @@
 //! `Names`: what layers give to the templates of a request.
 
 use super::Value;
+use crate::request::Beside;
 use crate::site::{Site, Start};
 use crate::{Request, Result};
 use serde::Serialize;
@@ -49,7 +50,7 @@ type Work = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value>> + Send>> + Se
 impl Names {
     /// Those of a request.
     pub fn of(req: &mut Request) -> &Self {
-        req.extensions_mut().get_or_insert_default::<Self>()
+        &Beside::of(req).names
     }
 
     /// Adds a name; it replaces what a layer above added by that name.
