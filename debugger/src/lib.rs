@@ -1,8 +1,59 @@
 //! Reads the variables of a failed request from a frozen copy of the process that served it.
 //!
-//! No debugger is started and no right to trace is needed: the process copies itself, the copy serves its memory over a
-//! socket, and the variables are decoded from the debug information of the executable. Of use to any Rust server.
+//! No debugger is started and no right to trace is needed: at the moment of failure the process copies itself with `fork`,
+//! the copy serves its memory over a socket, and the variables are decoded from the debug information of the executable, at
+//! leisure, while the server answers on. Of use to any Rust server.
+//!
+//! ```
+//! use purlin_debugger::{Limits, Memory, Snapshots, capture};
+//!
+//! let snapshots = Snapshots::new(Limits::new())?;
+//! let mut answer = 42_u64;
+//! let address = &raw const answer as u64;
+//!
+//! // Somewhere below a watched request, something fails:
+//! let capture = snapshots.scope(|| capture()).expect("this thread is watched");
+//! answer = 0;
+//!
+//! match capture.memory {
+//!     Ok(snapshot) => {
+//!         let mut bytes = [0; 8];
+//!         snapshot.read(address, &mut bytes)?;
+//!         assert_eq!(u64::from_ne_bytes(bytes), 42); // as it was, not as it is
+//!         assert!(!capture.registers.is_empty());
+//!     }
+//!     Err(refusal) => println!("no snapshot: {refusal}"),
+//! }
+//! # assert_eq!(answer, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where it works
+//!
+//! Snapshots are taken on Linux, on x86_64 and aarch64. Everywhere else the crate compiles, and each capture says why it
+//! holds nothing ([`Refusal::Unsupported`]).
+//!
+//! # What it must not be used for
+//!
+//! A snapshot holds everything that the process held: keys, sessions, passwords. Whoever can read one can read them. This
+//! crate only reads and bounds; who may look is for its user to decide, and a release build should not contain it.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
-pub mod memory;
+mod capture;
+mod memory;
+mod snapshot;
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod elsewhere;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod linux;
+
+pub use capture::{Capture, Watch, capture, capture_panics, take_panicked};
+pub use memory::{Ended, Memory, Registers, Unreadable};
+pub use snapshot::{Limits, Refusal, Snapshot, Snapshots};
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+use elsewhere as system;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+use linux as system;
