@@ -41,6 +41,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod capture;
+mod live;
 mod memory;
 mod snapshot;
 
@@ -50,6 +51,7 @@ mod elsewhere;
 mod linux;
 
 pub use capture::{Capture, Watch, capture, capture_panics, take_panicked};
+pub use live::LiveMemory;
 pub use memory::{Ended, Memory, Registers, Unreadable};
 pub use snapshot::{Limits, Refusal, Snapshot, Snapshots};
 

@@ -2,10 +2,12 @@
 
 mod frozen;
 mod keeper;
+mod live;
 mod unwind;
 
 pub(crate) use frozen::{Frozen, PAGE};
 pub(crate) use keeper::Keeper;
+pub(crate) use live::Live;
 pub(crate) use unwind::unwind;
 
 use std::fs::File;

@@ -111,7 +111,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the next failure will be refused for the same reason.
+    /// Whether the next failure will be refused for the same reason. Then the eager mode is what is left:
+    /// [`LiveMemory`](crate::LiveMemory), read on the spot.
     pub fn is_lasting(&self) -> bool {
         !matches!(self, Self::Busy | Self::Rate { .. })
     }
