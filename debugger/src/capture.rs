@@ -49,26 +49,29 @@ thread_local! {
 /// ```
 /// assert!(purlin_debugger::capture().is_none()); // nothing is watched
 /// ```
-#[inline]
+// Also in a debug build: so it is a comparison in the caller, and no frame.
+#[inline(always)]
 pub fn capture() -> Option<Capture> {
-    WATCHED.get().and_then(capture_watched)
+    match WATCHED.get() {
+        None => None,
+        Some(watched) => capture_watched(watched),
+    }
 }
 
 #[cold]
 #[inline(never)]
 fn capture_watched(watched: Watched) -> Option<Capture> {
+    let mark = 0_u8;
     // SAFETY: `scope` holds a reference to the snapshots for as long as this is set, and set it on this thread.
     let shared = unsafe { watched.snapshots.as_ref() };
-    capture_for(shared, watched.frame)
+    capture_between(&raw const mark as u64, watched.frame, shared)
 }
 
-/// Of frames, those whose call came after the one that `outside` is an address in are watched.
-#[inline(never)]
-fn capture_for(shared: &Shared, outside: u64) -> Option<Capture> {
+/// Notes the frames outside of the one that `inside` is an address in; watched are those inside of the one of `outside`.
+fn capture_between(inside: u64, outside: u64, shared: &Shared) -> Option<Capture> {
     let _capturing = Capturing::begin()?;
-    let mark = 0_u8;
     let mut frames = [Registers::default(); FRAMES];
-    let count = system::unwind(&mut frames, &raw const mark as u64);
+    let count = system::unwind(&mut frames, inside);
     let memory = shared.take();
     let registers: Box<[Registers]> = frames[..count].into();
     let watched = registers.iter().take_while(|frame| frame.sp < outside).count();
@@ -94,7 +97,8 @@ impl Snapshots {
     /// Captures the current thread, watched or not. As [`capture`](fn@capture) else.
     #[inline(never)]
     pub fn capture(&self) -> Option<Capture> {
-        capture_for(&self.shared, u64::MAX)
+        let mark = 0_u8;
+        capture_between(&raw const mark as u64, u64::MAX, &self.shared)
     }
 
     /// The snapshots that this thread is watched for: to be carried to where a part of the work goes, another thread or a task.

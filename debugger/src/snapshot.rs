@@ -365,3 +365,25 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot").field("age", &self.age()).field("ended", &self.ended()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_as_people_say_them() {
+        for (bytes, text) in [
+            (0, "0 KiB"),
+            (700 << 10, "700 KiB"),
+            (64 << 20, "64 MiB"),
+            ((64 << 20) + 300_000, "64.3 MiB"),
+            (1 << 30, "1 GiB"),
+            (1_503_238_554, "1.4 GiB"),
+            (5 << 40, "5120 GiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        let refusal = Refusal::Resident { found: 1_503_238_554, limit: 1 << 30 };
+        assert_eq!(refusal.to_string(), "the process has 1.4 GiB resident, the limit is 1 GiB");
+    }
+}
