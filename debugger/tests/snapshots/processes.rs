@@ -70,9 +70,24 @@ fn it_outlives_the_thread_that_failed() {
     assert_eq!((value, snapshot.ended()), (4, None));
 }
 
+/// Whose parent dies becomes a child of this process, instead of one that may not reap it.
+fn be_the_heir() {
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0);
+}
+
+/// Waits for the end of a process whose parent is dead.
+fn inherit(pid: u32) {
+    let mut status = 0;
+    eventually("the snapshot is dead", || unsafe {
+        libc::waitpid(pid as libc::pid_t, &raw mut status, libc::__WALL | libc::WNOHANG) == pid as libc::pid_t
+    });
+    assert!(libc::WIFEXITED(status), "by itself: {status:#x}");
+}
+
 #[test]
 fn it_dies_with_its_parent_also_when_that_is_killed() {
     let test = "processes::it_dies_with_its_parent_also_when_that_is_killed";
+    be_the_heir();
     let Some((mut parent, _output, said)) = started(test) else {
         let snapshots = snapshots(limits());
         let snapshot = freeze(&snapshots);
@@ -86,13 +101,13 @@ fn it_dies_with_its_parent_also_when_that_is_killed() {
     assert!(process(pid).is_some_and(|(_, its_parent)| its_parent == parent.id()));
     parent.kill().expect("it is ours to kill");
     parent.wait().expect("it was killed");
-    // Whoever inherits it has to reap it; that is none of ours, so a zombie counts as dead.
-    eventually("the snapshot is dead", || process(pid).is_none_or(|(state, _)| state == 'Z'));
+    inherit(pid);
 }
 
 #[test]
 fn it_dies_with_its_parent_when_that_exits_without_a_word() {
     let test = "processes::it_dies_with_its_parent_when_that_exits_without_a_word";
+    be_the_heir();
     let Some((mut parent, _output, said)) = started(test) else {
         let snapshots = snapshots(limits());
         let snapshot = freeze(&snapshots);
@@ -102,7 +117,7 @@ fn it_dies_with_its_parent_when_that_exits_without_a_word() {
     };
     let pid = said.parse().expect("a number");
     assert!(parent.wait().expect("it exits").success());
-    eventually("the snapshot is dead", || process(pid).is_none_or(|(state, _)| state == 'Z'));
+    inherit(pid);
 }
 
 #[test]
@@ -141,6 +156,19 @@ fn one_that_was_stopped_is_late_and_recovers() {
         });
         assert_eq!(answer, Ok(n as u8));
     }
+}
+
+/// `kill`ing a whole group, closing the terminal, Ctrl-C and Ctrl-Z: what becomes of the server is the server's affair.
+#[test]
+fn no_signal_but_the_two_that_cannot_be_refused_disturbs_it() {
+    let snapshots = snapshots(limits());
+    let snapshot = freeze(&snapshots);
+    // Also before it has come to anything.
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        unsafe { libc::kill(snapshot.pid() as libc::pid_t, signal) };
+    }
+    settle(&snapshot);
+    assert_eq!(snapshot.ended(), None);
 }
 
 #[test]
