@@ -321,3 +321,46 @@ fn many_threads_at_once_lose_nothing() {
         println!("{taken} taken, {busy} refused");
     });
 }
+
+/// A server all of whose requests fail, and are captured: each gets its answer, and the end of its connection.
+#[test]
+fn a_server_that_fails_all_the_time_answers_each_request() {
+    alone("processes::a_server_that_fails_all_the_time_answers_each_request", || {
+        const CLIENTS: usize = 6;
+        const REQUESTS: usize = 60;
+        let before = descriptors(std::process::id());
+        let snapshots = snapshots(limits());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let taken = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                let (listener, snapshots, taken) = (&listener, &snapshots, &taken);
+                scope.spawn(move || {
+                    for _ in 0..REQUESTS {
+                        let (mut server, _) = listener.accept().expect("a client comes");
+                        let mut request = [0; 4];
+                        server.read_exact(&mut request).expect("it asks");
+                        let captured = snapshots.capture().expect("this thread is not capturing");
+                        taken.fetch_add(usize::from(captured.memory.is_ok()), Ordering::SeqCst);
+                        server.write_all(&request).expect("it waits for that");
+                    }
+                });
+                scope.spawn(move || {
+                    for number in 0..REQUESTS as u32 {
+                        let mut client = TcpStream::connect(address).expect("it listens");
+                        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a time that can be set");
+                        client.write_all(&number.to_ne_bytes()).expect("the server is there");
+                        let mut answer = Vec::new();
+                        client.read_to_end(&mut answer).expect("an answer, and its end");
+                        assert_eq!(answer, number.to_ne_bytes());
+                    }
+                });
+            }
+        });
+        // The others were in each other's way.
+        assert!(taken.into_inner() >= 10);
+        drop((snapshots, listener));
+        assert_eq!((children(), descriptors(std::process::id())), (vec![], before));
+    });
+}
