@@ -142,14 +142,14 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// 1.4 GiB; whole numbers without a fraction.
+/// 1.4 GiB; whole numbers without a fraction. Rounded up, so that what is beyond a limit looks it.
 struct Bytes(u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB")];
         let (unit, name) = units.into_iter().find(|unit| self.0 >= unit.0).unwrap_or((1 << 10, "KiB"));
-        let tenths = self.0.saturating_mul(10).saturating_add(unit / 2) / unit;
+        let tenths = self.0.saturating_mul(10).div_ceil(unit);
         match tenths % 10 {
             0 => write!(f, "{} {name}", tenths / 10),
             fraction => write!(f, "{}.{fraction} {name}", tenths / 10),
@@ -170,7 +170,7 @@ pub(crate) struct Shared {
     limits: Limits,
     keeper: Keeper,
     taken: Mutex<Taken>,
-    epoch: Instant,
+    clock: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -178,21 +178,20 @@ struct Taken {
     /// When, within the last second.
     recent: VecDeque<Instant>,
     /// Those that have not ended, and some that have.
-    alive: Vec<Arc<Copy>>,
+    alive: Vec<Arc<Kept>>,
 }
 
 /// A copy, and when it was last of use.
-struct Copy {
+struct Kept {
     frozen: Arc<Frozen>,
-    /// Nanoseconds since the epoch of its `Snapshots`.
+    /// By `clock`, which goes on by one with each use of any.
     used: AtomicU64,
-    epoch: Instant,
+    clock: Arc<AtomicU64>,
 }
 
-impl Copy {
+impl Kept {
     fn touch(&self) {
-        let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.used.store(since, Ordering::Relaxed);
+        self.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -206,18 +205,19 @@ impl Snapshots {
     ///
     /// The system allows no thread, or no descriptor.
     pub fn new(limits: Limits) -> io::Result<Self> {
-        let (keeper, epoch) = (Keeper::start()?, Instant::now());
+        let keeper = Keeper::start()?;
         let mut taken = Taken::default();
         // So that taking one need not allocate under the lock.
         taken.recent.reserve(limits.per_second.min(1024));
         taken.alive.reserve(limits.snapshots.min(1024));
-        Ok(Self { shared: Arc::new(Shared { limits, keeper, taken: Mutex::new(taken), epoch }) })
+        let shared = Shared { limits, keeper, taken: Mutex::new(taken), clock: Arc::default() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// How many snapshots are alive now.
     pub fn count(&self) -> usize {
         let taken = self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.alive.iter().filter(|copy| copy.frozen.ended().is_none()).count()
+        taken.alive.iter().filter(|kept| kept.frozen.ended().is_none()).count()
     }
 }
 
@@ -261,20 +261,20 @@ impl Shared {
             .map_err(|(step, error)| Refusal::Failed { step, errno: error.raw_os_error().unwrap_or(0) })?;
         let frozen = Arc::new(frozen);
         self.keeper.add(frozen.clone());
-        let copy = Arc::new(Copy { frozen, used: AtomicU64::new(0), epoch: self.epoch });
-        copy.touch();
-        taken.alive.push(copy.clone());
-        Ok(Snapshot { copy, taken: now, pages: Mutex::default() })
+        let kept = Arc::new(Kept { frozen, used: AtomicU64::new(0), clock: self.clock.clone() });
+        kept.touch();
+        taken.alive.push(kept.clone());
+        Ok(Snapshot { kept, taken: now, pages: Mutex::default() })
     }
 }
 
 impl Taken {
     /// Leaves room for one more.
     fn make_room(&mut self, limit: usize) {
-        self.alive.retain(|copy| copy.frozen.ended().is_none());
+        self.alive.retain(|kept| kept.frozen.ended().is_none());
         while self.alive.len() >= limit {
             // `limit` is at least 1, so there is one.
-            let used = |copy: &Arc<Copy>| copy.used.load(Ordering::Relaxed);
+            let used = |kept: &Arc<Kept>| kept.used.load(Ordering::Relaxed);
             let Some(oldest) = (0..self.alive.len()).min_by_key(|&at| used(&self.alive[at])) else { return };
             self.alive.swap_remove(oldest).frozen.end(Ended::Evicted);
         }
@@ -290,7 +290,7 @@ impl Taken {
 ///
 /// Not frozen is memory that is shared with other processes, and the other threads are not in it: their stacks are.
 pub struct Snapshot {
-    copy: Arc<Copy>,
+    kept: Arc<Kept>,
     taken: Instant,
     pages: Mutex<Pages>,
 }
@@ -313,23 +313,25 @@ impl Snapshot {
 
     /// How it ended, if it has: then nothing can be read any more, save what was.
     pub fn ended(&self) -> Option<Ended> {
-        self.copy.frozen.ended()
+        self.kept.frozen.ended()
     }
 
     /// The number of its process, for a debugger of the developer's choice: `gdb /proc/PID/exe PID`.
     pub fn pid(&self) -> u32 {
-        self.copy.frozen.pid()
+        self.kept.frozen.pid()
     }
 }
 
 impl Memory for Snapshot {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), Unreadable> {
+        self.kept.touch();
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut filled = 0;
         while filled < buffer.len() {
             let at = address.checked_add(filled as u64).ok_or(Unreadable::Unmapped { address: u64::MAX })?;
             let offset = (at % PAGE as u64) as usize;
-            let page = pages.page(&self.copy, at - offset as u64)?.ok_or(Unreadable::Unmapped { address: at })?;
+            let page =
+                pages.page(&self.kept.frozen, at - offset as u64)?.ok_or(Unreadable::Unmapped { address: at })?;
             let length = (PAGE - offset).min(buffer.len() - filled);
             buffer[filled..filled + length].copy_from_slice(&page[offset..offset + length]);
             filled += length;
@@ -339,11 +341,10 @@ impl Memory for Snapshot {
 }
 
 impl Pages {
-    fn page(&mut self, copy: &Copy, address: u64) -> Result<Option<&[u8; PAGE]>, Unreadable> {
+    fn page(&mut self, frozen: &Frozen, address: u64) -> Result<Option<&[u8; PAGE]>, Unreadable> {
         if !self.known.contains_key(&address) {
-            copy.touch();
             self.questions += 1;
-            let page = copy.frozen.page(self.questions, address)?;
+            let page = frozen.page(self.questions, address)?;
             if self.known.len() >= KNOWN_PAGES {
                 self.known.clear();
             }
@@ -356,7 +357,7 @@ impl Pages {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         // The reason does not matter: nobody is left to ask for it.
-        self.copy.frozen.end(Ended::Closed);
+        self.kept.frozen.end(Ended::Closed);
     }
 }
 
@@ -376,14 +377,14 @@ mod tests {
             (0, "0 KiB"),
             (700 << 10, "700 KiB"),
             (64 << 20, "64 MiB"),
-            ((64 << 20) + 300_000, "64.3 MiB"),
+            ((64 << 20) + 1, "64.1 MiB"),
             (1 << 30, "1 GiB"),
-            (1_503_238_554, "1.4 GiB"),
+            (1_503_238_553, "1.4 GiB"),
             (5 << 40, "5120 GiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
         }
-        let refusal = Refusal::Resident { found: 1_503_238_554, limit: 1 << 30 };
+        let refusal = Refusal::Resident { found: 1_503_238_553, limit: 1 << 30 };
         assert_eq!(refusal.to_string(), "the process has 1.4 GiB resident, the limit is 1 GiB");
     }
 }

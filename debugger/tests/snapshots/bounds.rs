@@ -26,11 +26,15 @@ fn a_further_one_ends_the_one_longest_out_of_use() {
         Err("the snapshot gave way to a newer one".into())
     );
     eventually("its process is gone", || process(second.pid()).is_none());
-    drop(third);
+    // Also when what is read was known already.
+    first.read(at, &mut bytes).expect("it is alive");
+    let fifth = freeze(&snapshots);
+    assert_eq!((first.ended(), third.ended()), (None, Some(Ended::Evicted)));
+    drop(fourth);
     assert_eq!(snapshots.count(), 2);
     // Now there is room.
-    let _fifth = freeze(&snapshots);
-    assert_eq!((first.ended(), fourth.ended()), (None, None));
+    let _sixth = freeze(&snapshots);
+    assert_eq!((first.ended(), fifth.ended()), (None, None));
 }
 
 #[test]
