@@ -28,6 +28,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What it read is then shown at leisure, on a thread of its own:
+//!
+//! ```
+//! use purlin_debugger::{Capture, Class, Image, Inspector, Roots, frames};
+//!
+//! fn page(image: &Image, capture: &Capture) {
+//!     let roots = Roots { own: vec![env!("CARGO_MANIFEST_DIR").into()], ..Roots::default() };
+//!     let Ok(memory) = &capture.memory else { return };
+//!     let secret = |name: &str| name.contains("password");
+//!     let inspector = Inspector::new(image, memory).mask(&secret);
+//!     for frame in frames(image, &capture.registers, &roots) {
+//!         println!("{} {:?}:{:?}", frame.function, frame.file, frame.line);
+//!         if frame.class == Class::Own {
+//!             for value in inspector.variables(&frame).values {
+//!                 println!("  {}: {} = {}", value.name, value.type_name, value.text);
+//!             }
+//!         }
+//!     }
+//! }
+//! # let snapshots = purlin_debugger::Snapshots::new(purlin_debugger::Limits::new())?;
+//! # if let Ok(image) = Image::open() { page(&image, &snapshots.scope(|| purlin_debugger::capture()).unwrap()); }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where it works
 //!
 //! Snapshots are taken on Linux, on x86_64 and aarch64. Everywhere else the crate compiles, and each capture says why it
@@ -41,9 +65,16 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod capture;
+mod frames;
+mod image;
+mod layout;
 mod live;
 mod memory;
+mod reader;
 mod snapshot;
+mod types;
+mod values;
+mod variables;
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod elsewhere;
@@ -51,9 +82,13 @@ mod elsewhere;
 mod linux;
 
 pub use capture::{Capture, Watch, capture, capture_panics, take_panicked};
+pub use frames::{Class, Frame, Roots, frames};
+pub use image::{Image, Lack};
 pub use live::LiveMemory;
 pub use memory::{Ended, Memory, Registers, Unreadable};
+pub use reader::Bounds;
 pub use snapshot::{Limits, Refusal, Snapshot, Snapshots};
+pub use values::{Inspector, Listing, MASK, Value};
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use elsewhere as system;
