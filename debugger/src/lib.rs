@@ -44,6 +44,10 @@
 //!             for value in inspector.variables(&frame).values {
 //!                 println!("  {}: {} = {}", value.name, value.type_name, value.text);
 //!             }
+//!             match inspector.evaluate(&frame, "items.iter().map(|i| i.price).sum()") {
+//!                 Ok(value) => println!("  = {}", value.text),
+//!                 Err(mistake) => println!("  {mistake}"), // no variable `items` (there are: ...)
+//!             }
 //!         }
 //!     }
 //! }
@@ -65,6 +69,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod capture;
+mod evaluate;
 mod frames;
 mod image;
 mod layout;
@@ -82,6 +87,7 @@ mod elsewhere;
 mod linux;
 
 pub use capture::{Capture, Watch, capture, capture_panics, take_panicked};
+pub use evaluate::{Candidate, Completion, Mistake, check};
 pub use frames::{Class, Frame, Roots, frames};
 pub use image::{Image, Lack};
 pub use live::LiveMemory;

@@ -3,6 +3,7 @@
 // Variables are there to be looked at from outside.
 #![allow(missing_docs, clippy::useless_vec)]
 
+mod evaluate;
 mod frames;
 mod support;
 mod values;
