@@ -3,7 +3,9 @@
 // Variables are there to be looked at from outside.
 #![allow(missing_docs, clippy::useless_vec)]
 
+mod damage;
 mod evaluate;
 mod frames;
+mod lacks;
 mod support;
 mod values;
