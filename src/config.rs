@@ -232,6 +232,22 @@ impl Config {
         }));
         values
     }
+
+    /// What [`values`](Self::values) masks: to be known, so that it can be hidden elsewhere.
+    pub(crate) fn masked(&self) -> Vec<String> {
+        let leaves = self.origin.tree.leaves().into_iter();
+        let mut masked: Vec<String> = self.secret.all().map(|secret| secret.expose_str().to_owned()).collect();
+        for (_, node) in leaves.filter(|(key, node)| secret::is_secret(key) || secret::has_login(&node.written())) {
+            let written = node.written();
+            let value = written.trim_matches(['"', '\'']);
+            masked.push(value.to_owned());
+            // The password of a URL may be told without the rest of it.
+            let user = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+            masked.extend(user.and_then(|user| user.split_once(':')).map(|(_, password)| password.to_owned()));
+        }
+        masked.retain(|value| !value.is_empty());
+        masked
+    }
 }
 
 /// That of a test without a file or variables: the development defaults, a random secret, nothing written.

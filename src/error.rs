@@ -1,7 +1,13 @@
 //! `Error`: one failure on its way outwards, with its status, its cause and the places it passed.
 
+mod answer;
+
+pub use answer::Answer;
+
+use crate::recording::{self, Span};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
 use std::backtrace::Backtrace;
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -50,10 +56,12 @@ struct Inner {
     headers: Vec<(HeaderName, HeaderValue)>,
     backtrace: Option<Backtrace>,
     panicked: bool,
+    kind: Option<&'static str>,
+    spans: Vec<Span>,
 }
 
 /// A place in the source: `src/handlers/home.rs:12:20`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     file: Cow<'static, str>,
     line: u32,
@@ -124,6 +132,8 @@ impl Error {
             headers: Vec::new(),
             backtrace: None,
             panicked: false,
+            kind: None,
+            spans: recording::spans(),
         }))
     }
 
@@ -165,8 +175,10 @@ impl Error {
 
     /// 503 Service Unavailable (RFC 9110 §15.6.4), from the error that made it so.
     #[track_caller]
-    pub fn unavailable(cause: impl StdError + Send + Sync + 'static) -> Self {
-        Self::with(StatusCode::SERVICE_UNAVAILABLE, Message::Cause(Box::new(cause)))
+    pub fn unavailable<E: StdError + Send + Sync + 'static>(cause: E) -> Self {
+        let mut error = Self::with(StatusCode::SERVICE_UNAVAILABLE, Message::Cause(Box::new(cause)));
+        error.0.kind = Some(std::any::type_name::<E>());
+        error
     }
 
     /// An error that is already boxed, such as another library's `Box<dyn Error + Send + Sync>`, as a 500.
@@ -194,8 +206,9 @@ impl Error {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message).public(public)
     }
 
-    pub(crate) fn panic(message: String, place: Option<Place>, backtrace: Option<Backtrace>) -> Self {
+    pub(crate) fn panic(message: String, place: Option<Place>, backtrace: Option<Backtrace>, spans: Vec<Span>) -> Self {
         let mut error = Self::internal(message);
+        error.0.spans = spans;
         error.0.places = place.into_iter().collect();
         error.0.backtrace = backtrace;
         error.0.panicked = true;
@@ -284,6 +297,25 @@ impl Error {
         }
     }
 
+    /// The first cause that is a `T`: the error it was made from, or one behind it.
+    pub fn find_cause<T: StdError + 'static>(&self) -> Option<&T> {
+        let first = match &self.0.message {
+            Message::Cause(cause) => Some(&**cause as &(dyn StdError + 'static)),
+            Message::Text(_) => None,
+        };
+        std::iter::successors(first, |&cause| cause.source()).find_map(|cause| cause.downcast_ref())
+    }
+
+    /// The type of the error it was made from, by `?` for example: `core::num::error::ParseIntError`.
+    pub fn kind(&self) -> Option<&'static str> {
+        self.0.kind
+    }
+
+    /// The spans in which it arose, innermost first, if they were recorded.
+    pub(crate) fn spans(&self) -> &[Span] {
+        &self.0.spans
+    }
+
     /// The line where it arose.
     pub fn place(&self) -> Option<&Place> {
         self.0.places.first()
@@ -328,7 +360,9 @@ where
     #[track_caller]
     #[inline(never)]
     fn from(cause: E) -> Self {
-        Self::from_boxed(Box::new(cause))
+        let mut error = Self::from_boxed(Box::new(cause));
+        error.0.kind.get_or_insert(std::any::type_name::<E>());
+        error
     }
 }
 

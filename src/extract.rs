@@ -1,6 +1,7 @@
 //! Extractors: what a handler takes from a request.
 
 use crate::form::{DEFAULT_FIELD_LIMIT, FieldLimit, Fields, read_whole};
+use crate::report::Trail;
 use crate::request::MaxBody;
 use crate::response::IntoResponse;
 use crate::router::MatchedRoute;
@@ -171,7 +172,9 @@ impl FromRequest for Body {
 impl FromRequest for Bytes {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let limit = req.extensions().get::<MaxBody>().map_or(crate::body::DEFAULT_BODY_LIMIT, MaxBody::bytes);
-        req.body_mut().take().collect(limit).await
+        let bytes = req.body_mut().take().collect(limit).await?;
+        Trail::leave_body(req, &bytes);
+        Ok(bytes)
     }
 
     fn needs(needs: &mut Needs) {

@@ -1,27 +1,35 @@
 //! `Failure`: one answer that failed, told as a page, as problem details or as text.
 
+mod accept;
 mod details;
-mod frames;
 mod markup;
 mod routes;
 
-use crate::error::Place;
+pub(crate) use accept::{Accept, Format};
+
+use crate::error::{Answer, Place};
+use crate::report::frames::is_ours;
+use crate::report::write::{fenced, harmless, inline};
+use crate::report::{Frame, Report};
 use crate::site::Site;
 use crate::template::{Facts, TemplateError};
 use crate::{Error, Excerpt, MatchedRoute, RequestId};
-use frames::Frame;
 use http::StatusCode;
 use markup::{Escaped, Markup, fill};
 use routes::Candidate;
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The facts of one failed answer.
 pub(crate) struct Failure<'a> {
     pub(crate) status: StatusCode,
     pub(crate) error: Option<&'a Error>,
+    /// What errors of its type are told as.
+    pub(crate) answer: Option<&'a Answer>,
+    /// There is one if causes may be told, and if somebody else is told them.
+    pub(crate) report: Option<&'a Report>,
     pub(crate) facts: &'a Facts,
     pub(crate) route: Option<&'a MatchedRoute>,
     pub(crate) site: Option<&'a Site>,
@@ -44,7 +52,7 @@ impl Failure<'_> {
 
     /// What a visitor is told: the error's public message, or a sentence for the status.
     pub(crate) fn public(&self) -> &str {
-        self.error.and_then(Error::public_message).unwrap_or(match self.status.as_u16() {
+        self.said().unwrap_or(match self.status.as_u16() {
             401 => "You need to sign in to see this.",
             403 => "You are not allowed to see this.",
             404 => "There is no page at this address.",
@@ -62,22 +70,38 @@ impl Failure<'_> {
         })
     }
 
+    /// What was said for the public.
+    fn said(&self) -> Option<&str> {
+        self.error.and_then(Error::public_message).or(self.answer.and_then(|answer| answer.public.as_deref()))
+    }
+
     /// What the developer is told first.
     fn message(&self) -> Cow<'_, str> {
-        match self.error {
-            Some(error) if error.is_panic() => format!("panicked: {}", error.message()).into(),
+        match (self.report, self.template()) {
             // Its place is told below.
-            Some(error) if self.template().is_some_and(|template| error.message() == template.to_string()) => {
-                self.template().map(TemplateError::message).unwrap_or_default().into()
-            }
-            Some(error) => error.message().into(),
-            None if self.route.is_some() => "the handler answered with this status and an empty body".into(),
-            None => "a layer answered with this status and an empty body".into(),
+            (Some(report), Some(template)) if report.message == template.to_string() => template.message().into(),
+            (Some(report), _) if report.panic => format!("panicked: {}", report.message).into(),
+            (Some(report), _) => report.message.as_str().into(),
+            (None, _) => self.otherwise().into(),
         }
     }
 
-    fn causes(&self) -> Vec<String> {
-        self.error.map(|error| error.chain().skip(1).collect()).unwrap_or_default()
+    /// What is said where there is no error.
+    pub(crate) fn otherwise(&self) -> &'static str {
+        match self.route {
+            Some(_) => "the handler answered with this status and an empty body",
+            None => "a layer answered with this status and an empty body",
+        }
+    }
+
+    fn causes(&self) -> &[String] {
+        self.report.map(|report| report.causes.as_slice()).unwrap_or_default()
+    }
+
+    /// The address, with nothing secret in it.
+    fn url(&self) -> &str {
+        let request = self.report.and_then(|report| report.request.as_ref());
+        request.map_or_else(|| self.facts.uri.path(), |request| &request.url)
     }
 
     fn id(&self) -> Option<&str> {
@@ -113,8 +137,8 @@ impl Failure<'_> {
         self.route.is_none() && matches!(self.status.as_u16(), 404 | 405)
     }
 
-    fn frames(&self) -> Vec<Frame> {
-        self.error.and_then(Error::backtrace).map(|backtrace| frames::read(&backtrace.to_string())).unwrap_or_default()
+    fn frames(&self) -> &[Frame] {
+        self.report.map(|report| report.frames.as_slice()).unwrap_or_default()
     }
 
     /// Routes that could have been meant, nearest first, where none was found for the path or the method.
@@ -132,9 +156,10 @@ impl Failure<'_> {
             kind: "about:blank",
             title: self.title(),
             status: self.status.as_u16(),
-            detail: self.error.and_then(Error::public_message),
+            detail: self.said(),
             instance: self.facts.uri.path(),
             request_id: self.id(),
+            report_id: self.report.map(|report| report.id.as_str()),
             debug: self.details.then(|| self.debug()),
         };
         // Only texts and numbers are in it, of which no one fails to be written.
@@ -149,7 +174,7 @@ impl Failure<'_> {
                 excerpt.as_ref().map(|excerpt| excerpt.to_string().lines().map(str::to_owned).collect::<Vec<_>>());
             json!({ "file": place.file(), "line": place.line(), "column": place.column(), "excerpt": lines })
         };
-        let own = self.frames().into_iter().filter(|frame| frame.own);
+        let own = self.frames().iter().filter(|frame| frame.own);
         let candidates = self.candidates();
         let routes: Vec<_> = candidates.iter().take(10).map(|found| found.path()).collect();
         json!({
@@ -161,6 +186,7 @@ impl Failure<'_> {
             "route": self.pattern(),
             "frames": own.map(|frame| frame.to_string()).collect::<Vec<_>>(),
             "routes": routes,
+            "report": self.report,
         })
     }
 
@@ -173,10 +199,28 @@ impl Failure<'_> {
             text.push_str(self.public());
             text.push('\n');
         }
-        if let Some(id) = self.id() {
-            text.push_str(&format!("\nrequest {id}\n"));
+        if let Some((what, id)) = self.name() {
+            text.push_str(&format!("\n{what} {id}\n"));
         }
         harmless(&text)
+    }
+
+    /// Markdown, ready to be pasted into an issue.
+    pub(crate) fn markdown(&self) -> String {
+        match self.report.filter(|_| self.details) {
+            Some(report) => report.to_markdown(),
+            None => {
+                let name = self.name().map(|(what, id)| format!("\n{}\n", fenced(&format!("{what} {id}"))));
+                let (status, title) = (self.status.as_u16(), self.title());
+                format!("# {status} {title}\n\n{}\n{}", inline(self.public()), name.unwrap_or_default())
+            }
+        }
+    }
+
+    /// What the visitor can name to whoever looks after the site: the report, or at least the request.
+    fn name(&self) -> Option<(&'static str, &str)> {
+        let report = self.report.map(|report| ("report", report.id.as_str()));
+        report.or(self.id().map(|id| ("request", id)))
     }
 
     fn write_details(&self, text: &mut String) {
@@ -219,7 +263,10 @@ impl Failure<'_> {
 
     /// The page for a visitor, complete in itself.
     pub(crate) fn page(&self, nonce: Option<&str>) -> String {
-        let id = self.id().map(|id| format!("<p class=\"id\">Request <code>{}</code></p>\n", Escaped(id)));
+        let id = self.name().map(|(what, id)| {
+            let what = if what == "report" { "Report" } else { "Request" };
+            format!("<p class=\"id\">{what} <code>{}</code></p>\n", Escaped(id))
+        });
         fill(
             include_str!("../templates/error.html"),
             &[
@@ -233,7 +280,7 @@ impl Failure<'_> {
     }
 }
 
-/// The members of RFC 9457 §3.1, in its order, and two extensions (§3.2).
+/// The members of RFC 9457 §3.1, in its order, and three extensions (§3.2).
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
@@ -245,6 +292,8 @@ struct Problem<'a> {
     instance: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     debug: Option<serde_json::Value>,
 }
@@ -261,23 +310,4 @@ fn source_of(place: &Place) -> Option<Excerpt> {
     }
     let source = std::fs::read(file).ok()?;
     Excerpt::of(&String::from_utf8_lossy(&source), place.line(), place.column(), AROUND)
-}
-
-/// Whether a file is one of the framework's.
-fn is_ours(file: &str) -> bool {
-    let folder = Path::new(file!()).parent();
-    folder.is_some_and(|folder| Path::new(file).starts_with(folder))
-}
-
-/// Control characters, by which a message could speak to the terminal it is read in, are written out.
-fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -24,7 +24,7 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
-//!   [`assets`], [`cookie`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`],
+//!   [`assets`], [`cookie`], [`report`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`],
 //!   [`range`], [`media_type`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], [`config`], [`assets`], [`cookie`], [`csrf`],
 //!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
@@ -36,6 +36,7 @@
 pub mod body;
 pub mod error;
 mod panic;
+mod recording;
 pub mod request;
 pub mod response;
 pub mod service;
@@ -67,6 +68,7 @@ mod multipart;
 mod nearest;
 pub mod negotiate;
 pub mod range;
+pub mod report;
 pub mod router;
 #[cfg(any(feature = "auth", feature = "cookie-sessions"))]
 pub mod seal;

@@ -3,17 +3,20 @@
 //! A site that wants another subscriber sets it before [`run`](crate::run()): the first one stays.
 
 use crate::config::{LogConfig, LogFormat};
+use crate::recording;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
 use std::io;
 use std::sync::{LazyLock, RwLock};
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -39,8 +42,106 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
         .fmt_fields(SpanFields)
         .event_format(Events { format: config.format, colours });
     // Set already: the site's own stays.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(targets).with(events));
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(targets).with(Recorder::new()).with(events),
+    );
     Ok(())
+}
+
+/// Keeps what a request logs, for its report: part of what [`start`] starts, and to be added by a site that has a subscriber
+/// of its own.
+///
+/// It does nothing but for requests below [`ErrorPages`](crate::layers::ErrorPages) with
+/// [`log_lines`](crate::layers::ErrorPages::log_lines).
+///
+/// ```
+/// use purlin::log::Recorder;
+/// use tracing_subscriber::prelude::*;
+///
+/// let subscriber = tracing_subscriber::registry().with(Recorder::new());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recorder {
+    _private: (),
+}
+
+impl Recorder {
+    /// There are no options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Recorder {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id).filter(|_| recording::is_on()) {
+            let mut kept = Kept::default();
+            attributes.record(&mut kept);
+            span.extensions_mut().insert(recording::Fields(kept.0));
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id).filter(|_| recording::is_on())
+            && let Some(fields) = span.extensions_mut().get_mut::<recording::Fields>()
+        {
+            let mut kept = Kept(std::mem::take(&mut fields.0));
+            values.record(&mut kept);
+            fields.0 = kept.0;
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        recording::add(|| {
+            let mut kept = Kept::default();
+            event.record(&mut kept);
+            let message = kept.0.iter().position(|(name, _)| name == "message").map(|at| kept.0.remove(at).1);
+            let metadata = event.metadata();
+            recording::Line {
+                after_ms: 0,
+                level: metadata.level().to_string(),
+                target: metadata.target().to_owned(),
+                message: message.unwrap_or_default(),
+                fields: kept.0,
+            }
+        });
+    }
+}
+
+/// Fields and their values as text, bounded.
+#[derive(Default)]
+struct Kept(Vec<(String, String)>);
+
+impl Kept {
+    const MOST: usize = 32;
+    const LONGEST: usize = 4096;
+
+    fn put(&mut self, field: &Field, mut value: String) {
+        if value.len() > Self::LONGEST {
+            let end = value.floor_char_boundary(Self::LONGEST);
+            // Between words: the half of a secret would not be known for one.
+            value.truncate(value[..end].rfind(char::is_whitespace).unwrap_or(0));
+            value.push('…');
+        }
+        // Recorded again, a field has its new value.
+        self.0.retain(|(name, _)| name != field.name());
+        if self.0.len() < Self::MOST {
+            self.0.push((field.name().to_owned(), value));
+        }
+    }
+}
+
+impl Visit for Kept {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // As for `Fields`.
+        let _ = write!(text, "{value:?}");
+        self.put(field, text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.to_owned());
+    }
 }
 
 /// Standard error without its lock, for which the threads of a busy site would queue: what fits into one write of a pipe is

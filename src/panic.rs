@@ -1,6 +1,7 @@
 //! A panic as an error: caught, with its place and its backtrace.
 
 use crate::error::Place;
+use crate::recording::{self, Span};
 use crate::{Error, Result};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,8 @@ thread_local! {
 struct Facts {
     place: Option<Place>,
     backtrace: Backtrace,
+    // Those that the panic leaves: they are closed when it has been caught.
+    spans: Vec<Span>,
 }
 
 /// Runs `future`; a panic in it becomes an error with the panic's message, place and backtrace.
@@ -58,8 +61,10 @@ fn error_of(payload: &(dyn std::any::Any + Send)) -> Error {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic whose payload is no text".to_owned());
     let facts = LAST.with_borrow_mut(Option::take);
-    let (place, backtrace) = facts.map_or((None, None), |facts| (facts.place, Some(facts.backtrace)));
-    Error::panic(message, place, backtrace)
+    let Some(Facts { place, backtrace, spans }) = facts else {
+        return Error::panic(message, None, None, Vec::new());
+    };
+    Error::panic(message, place, Some(backtrace), spans)
 }
 
 struct Guard;
@@ -88,7 +93,7 @@ fn watch() {
                 return before(info);
             }
             let place = info.location().map(Place::of_panic);
-            let facts = Facts { place, backtrace: Backtrace::force_capture() };
+            let facts = Facts { place, backtrace: Backtrace::force_capture(), spans: recording::spans() };
             // A panic while the facts are borrowed must not panic again: the hook would abort the process.
             let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(facts)));
         }));

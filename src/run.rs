@@ -61,7 +61,9 @@ pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> Exi
     match arguments.obey(stack) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.chain().collect::<Vec<_>>().join("\n  caused by: "));
+            let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");
+            // An address of a database, say, with the password in it.
+            eprintln!("error: {}", crate::report::Redaction::new().text(&causes));
             ExitCode::FAILURE
         }
     }

@@ -324,6 +324,16 @@ impl Session {
         self.lock().keep_on_error = true;
     }
 
+    /// Its values as JSON, those of Purlin's own keys too.
+    pub(crate) fn texts(&self) -> Vec<(String, String)> {
+        self.lock().values.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect()
+    }
+
+    /// What opens the stored session.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.lock().token.clone()
+    }
+
     fn fresh(now: u64, shared: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             token: None,

@@ -456,6 +456,28 @@ impl Site {
         &self.routes
     }
 
+    /// The route that answers at a path, and the path's parameters as they stand in it. `pattern` is the end of its own path, as
+    /// the router that matched it knows it.
+    pub(crate) fn route_at(&self, path: &str, pattern: Option<&str>) -> Option<(&RouteInfo, Vec<(String, String)>)> {
+        let fitting = self.routes.iter().filter(|route| pattern.is_none_or(|end| route.path.ends_with(end)));
+        let found = fitting.filter_map(|route| Some((route, params(&route.path, path)?)));
+        // A route with fewer parameters goes first, as in the router.
+        found.min_by_key(|(_, params)| params.len())
+    }
+
+    /// The layers in the way of a request, outermost first; `route` is the path of the route that answers it.
+    pub(crate) fn layers_on(&self, method: &Method, path: &str, route: Option<&str>) -> Vec<&LayerInfo> {
+        let below = |mount: &str| {
+            mount.is_empty() || path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let of_route = |of: &str| {
+            let (of_method, of_path) = of.rsplit_once(' ').unwrap_or_default();
+            route == Some(of_path) && (of_method == method.as_str() || of_method == "any method of")
+        };
+        let met = |layer: &&LayerInfo| below(&layer.mount) && layer.route.as_deref().is_none_or(of_route);
+        self.layers.iter().filter(met).collect()
+    }
+
     /// Whether some layer provides a `T`.
     pub(crate) fn provides<T: 'static>(&self) -> bool {
         self.layers.iter().any(|layer| layer.provides(Noun::of::<T>()))
@@ -586,7 +608,10 @@ pub struct Start {
     namespace: String,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
+    failing: Vec<Box<IfItFails>>,
 }
+
+type IfItFails = dyn FnOnce(&Error);
 
 struct Task {
     name: &'static str,
@@ -621,6 +646,11 @@ impl Start {
     {
         let work = Box::pin(work(Stopping(self.stop.clone())));
         self.tasks.push(Task { name, work });
+    }
+
+    /// Is told of what makes the start fail, further in.
+    pub(crate) fn if_it_fails(&mut self, tell: impl FnOnce(&Error) + 'static) {
+        self.failing.push(Box::new(tell));
     }
 
     pub(crate) fn within(&mut self, name: Option<&str>, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
@@ -668,8 +698,17 @@ impl Life {
     pub fn start(service: &impl Service) -> Result<Self> {
         let site = Arc::new(Outline::of(service)?);
         let (stop, stopped) = watch::channel(false);
-        let mut start = Start { site: site.clone(), namespace: String::new(), tasks: Vec::new(), stop: stopped };
-        service.start(&mut start)?;
+        let mut start = Start {
+            site: site.clone(),
+            namespace: String::new(),
+            tasks: Vec::new(),
+            stop: stopped,
+            failing: Vec::new(),
+        };
+        if let Err(error) = service.start(&mut start) {
+            start.failing.into_iter().for_each(|tell| tell(&error));
+            return Err(error);
+        }
         let tasks = start.tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
         Ok(Self { site, stop, tasks })
     }
@@ -756,6 +795,19 @@ fn fill(pattern: &str, params: &[(&str, &str)]) -> std::result::Result<String, S
         url.push('/');
     }
     Ok(url)
+}
+
+/// The parameters in a path, if a pattern in matchit's syntax fits it.
+pub(crate) fn params(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
+    let mut table = matchit::Router::new();
+    table.insert(pattern, ()).ok()?;
+    let matched = table.at(path).ok()?;
+    Some(matched.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// A text as it is written in a path that Purlin makes.
+pub(crate) fn encoded_segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 /// What is kept as it is in one segment: unreserved, sub-delims, `:` and `@` (RFC 3986 §3.3).

@@ -108,6 +108,11 @@ impl View {
         self.place
     }
 
+    /// What the handler gave, for a report.
+    pub(crate) fn context_json(&self) -> serde_json::Result<serde_json::Value> {
+        self.context.to_json()
+    }
+
     /// The header's value for the page.
     pub(crate) fn media_type(&self) -> HeaderValue {
         self.content_type.clone().unwrap_or_else(|| match crate::media_type::of_path(&*self.template) {

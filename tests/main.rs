@@ -20,6 +20,7 @@ mod log;
 mod method_override;
 #[cfg(all(feature = "redis", unix))]
 mod redis;
+mod report;
 mod request_ids;
 mod router;
 #[cfg(all(feature = "auth", feature = "redis", unix))]

@@ -147,6 +147,7 @@ impl Visitor {
             let visitor = visitor.clone();
             async move { Ok(visitor.find().await?.map(|user| Shown::of(&*user))) }
         });
+        crate::report::Trail::leave_visitor(req, &self);
         req.extensions_mut().insert(self);
     }
 
@@ -161,6 +162,11 @@ impl Visitor {
             (None, Some(visit)) => visit.user().await,
             (None, None) => Ok(None),
         }
+    }
+
+    /// Who it is, if that has been found out already.
+    pub(crate) fn known(&self) -> Option<Arc<dyn Account>> {
+        self.user.clone().or_else(|| self.visit.as_ref()?.known())
     }
 
     /// # Errors

@@ -355,6 +355,11 @@ impl Visit {
         }
     }
 
+    /// Who is signed in, if that was looked for.
+    pub(super) fn known(&self) -> Option<Arc<dyn Account>> {
+        self.state().user.clone().flatten()
+    }
+
     /// No code but this module's runs under the lock, and nothing in it is left half-done by a panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,9 +1,9 @@
 //! The page for the developer: what happened, where, and what to do.
 
-use super::frames::Frame;
 use super::markup::{self, Escaped, Markup, fill};
 use super::routes::{Candidate, lines_to_paste};
 use super::{Failure, TemplateError};
+use crate::report::Frame;
 use crate::{Error, Excerpt};
 
 /// More than these are counted, not listed.
@@ -12,7 +12,7 @@ const MOST_ROUTES: usize = 200;
 impl Failure<'_> {
     /// The page for the developer, complete in itself. `visitors` is the template that production would show.
     pub(crate) fn details_page(&self, nonce: Option<&str>, visitors: Option<&str>) -> String {
-        let asked = format!("{} {}", self.facts.method, self.facts.uri);
+        let asked = format!("{} {}", self.facts.method, self.url());
         let id = self.id().map(|id| format!(" <span>request <code>{}</code></span>", Escaped(id)));
         fill(
             include_str!("../../templates/error_details.html"),
@@ -128,7 +128,8 @@ impl Failure<'_> {
             row("Template", place);
         }
         for (name, value) in self.error.map(Error::headers).unwrap_or_default() {
-            row("Header", &format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+            let header = format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+            row("Header", &crate::report::Redaction::new().text(&header));
         }
         if rows.is_empty() {
             return String::new();

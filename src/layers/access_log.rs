@@ -1,17 +1,19 @@
 //! Logs a line for every request, and gives what happens below a span.
 
+use crate::report::{Redaction, Report};
 use crate::response::Logged;
 use crate::site::About;
-use crate::{Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
+use crate::{Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Service};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::{Instrument, Span};
 
 /// Logs one event for each answer, with the cause of a failure on the same line.
 ///
 /// The event has the target `purlin::access` and the fields `method`, `path` (as the client sent it, without the query,
-/// which may hold secrets), `status`, `ms` until the head of the answer, `peer`, `id`, and after a failure `error` (the
-/// cause chain) and `layer`, and from 500 `place`. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
+/// which may hold secrets; a path whose parameters are secrets is in it all the same), `status`, `ms` until the head of the answer, `peer`, `id`, and after a failure `error` (the
+/// cause chain) and `layer`, and from 500 `place`; where it was [reported](crate::report) `report`, the report's id. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
 /// Everything logged below is in the span `request` with `method`, `path` and `id`.
 ///
 /// Where nobody listens to the span, it costs one comparison.
@@ -79,14 +81,17 @@ impl Line {
         let id = self.id.as_ref().map(RequestId::as_str);
         let peer = self.peer.map(tracing::field::display);
         let error = response.error();
-        let cause = error.map(|error| tracing::field::display(OneLine(error)));
+        let report = response.extensions().get::<Arc<Report>>();
+        let cause = error.map(|error| report.map_or_else(|| one_line(error), |report| report.one_line()));
+        let cause = cause.as_ref().map(tracing::field::display);
+        let report = report.map(|report| report.id.as_str());
         let place = error.filter(|_| status >= 500).and_then(|error| error.place()).map(tracing::field::display);
         let layer = error.and_then(|error| error.layer());
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
                     target: "purlin::access", parent: None, tracing::Level::$level,
-                    method, path, status, ms, peer, id, error = cause, place, layer
+                    method, path, status, ms, peer, id, error = cause, place, layer, report
                 )
             };
         }
@@ -98,20 +103,10 @@ impl Line {
     }
 }
 
-/// The cause chain, with nothing in it that could begin another line of the log.
-struct OneLine<'a>(&'a crate::Error);
-
-impl std::fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_panic() {
-            f.write_str("panicked: ")?;
-        }
-        for (at, cause) in self.0.chain().enumerate() {
-            if at > 0 {
-                f.write_str(": ")?;
-            }
-            write!(f, "{}", cause.escape_debug())?;
-        }
-        Ok(())
-    }
+/// The cause chain, with nothing in it that could begin another line of the log, nor a secret that shows by its form.
+fn one_line(error: &Error) -> String {
+    let mut line = if error.is_panic() { "panicked: ".to_owned() } else { String::new() };
+    let causes: Vec<String> = error.chain().collect();
+    line.extend(Redaction::new().text(&causes.join(": ")).escape_debug());
+    line
 }

@@ -1,28 +1,39 @@
 //! Turns failures into pages: HTML, problem details or text, as the client asked.
 
-use crate::failure::Failure;
+use crate::error::Answer;
+use crate::failure::{Accept, Failure, Format};
+use crate::recording;
+use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watched};
 use crate::request::CspNonce;
 use crate::response::CarriedError;
-use crate::site::{About, Site, Start};
+use crate::site::{About, Start};
 use crate::template::{Engine, Facts, Links};
 use crate::{
-    Body, MatchedRoute, Middleware, Request, RequestId, Response, ResponseExt, Result, Service, View, negotiate,
+    Body, Config, Error, MatchedRoute, Middleware, Request, RequestId, Response, ResponseExt, Result, Service, View,
 };
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    LAST_MODIFIED, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::Arc;
 
 /// Gives a page to every answer of 400 and above that has none: one that carries an error, or a bare status.
 ///
-/// - **What**: `text/html` for browsers; `application/problem+json` (RFC 9457) for who asks for JSON; `text/plain` for
-///   curl and others that take anything. `Vary: Accept` is added, and the answer's own headers stay.
-/// - **To visitors** only the status, the error's [public message](crate::Error::public) and the request's id are told, on the
-///   site's own template where it has one: see [`templates`](ErrorPages::templates).
+/// - **What**: `text/html` for browsers; `application/problem+json` (RFC 9457) for who asks for JSON; `text/markdown`, ready
+///   to be pasted, for who asks for that; `text/plain` for curl and others that take anything. `Vary: Accept` is added, and
+///   the answer's own headers stay.
+/// - **To visitors** only the status, the error's [public message](crate::Error::public) and an id are told, on the site's own
+///   template where it has one: see [`templates`](ErrorPages::templates). The id is the report's, or where nobody is told
+///   of failures the request's.
 /// - **To the developer**, with [`details`](ErrorPages::details), everything: message and causes, the places with their
 ///   source, layer and route, the frames of a panic, and for an address that nothing answers the routes there are.
+/// - **To those who look after the site**, with [`reporter`](ErrorPages::reporter), a [`Report`](crate::report::Report) of each
+///   failure: of answers, of bodies that break off, of error pages that fail, and of a start that fails further in.
+/// - **Which status**: that of the error, or for types of errors what [`on`](ErrorPages::on) says.
+///
+/// Without it a failure is a bare status, and one event in the log.
 ///
 /// An answer with a body is left alone: whoever wrote it meant it. The error stays on the answer, for the log above.
 /// The pages of the framework bring their own `Content-Security-Policy`, under which nothing is loaded or run.
@@ -48,11 +59,14 @@ use std::sync::{Arc, OnceLock};
 pub struct ErrorPages {
     details: bool,
     engine: Option<Arc<dyn Engine>>,
-    site: OnceLock<Arc<Site>>,
+    answers: Vec<Box<OnType>>,
+    desk: Arc<Desk>,
 }
 
+type OnType = dyn Fn(&Error) -> Option<Answer> + Send + Sync;
+
 impl ErrorPages {
-    /// Pages for visitors, the framework's own.
+    /// Pages for visitors, the framework's own, and nobody else is told.
     pub fn new() -> Self {
         Self::default()
     }
@@ -67,12 +81,97 @@ impl ErrorPages {
     /// `errors/500.html`, else the framework's page. By default the framework's.
     ///
     /// Such a template has the names `status` (404), `reason` (Not Found), `message` (the public one, or a sentence for the
-    /// status), `request_id`, and those that other templates have; a name whose layer the request did not come to has its
+    /// status), `request_id`, `report_id`, and those that other templates have; a name whose layer the request did not come to has its
     /// default, see [`Names`](crate::template::Names). If the template fails, the framework's page is sent with the status
     /// as it was, and the failure is logged.
     pub fn templates(mut self, engine: impl Engine) -> Self {
         self.engine = Some(Arc::new(engine));
         self
+    }
+
+    /// What clients are told of errors of type `E`, in one place for the whole site; `None` leaves it as it is.
+    ///
+    /// It is looked for in the error and its causes. An error that has got another status than 500 already, by `or_404`
+    /// for example, keeps that, and so does a panic. What is told of more than one type is told first here.
+    ///
+    /// ```
+    /// use purlin::error::Answer;
+    /// use purlin::layers::ErrorPages;
+    /// use purlin::StatusCode;
+    /// use std::io;
+    ///
+    /// let pages = ErrorPages::new().on::<io::Error>(|error| match error.kind() {
+    ///     io::ErrorKind::NotFound => Some(StatusCode::NOT_FOUND.into()),
+    ///     io::ErrorKind::StorageFull => {
+    ///         Some(Answer::new(StatusCode::INSUFFICIENT_STORAGE).public("There is no room left for this."))
+    ///     }
+    ///     _ => None,
+    /// });
+    /// ```
+    pub fn on<E: std::error::Error + 'static>(
+        mut self,
+        answer: impl Fn(&E) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.answers.push(Box::new(move |error| error.find_cause::<E>().and_then(&answer)));
+        self
+    }
+
+    /// Tells this one of every failure from 500 up; nobody by default.
+    ///
+    /// ```
+    /// use purlin::layers::ErrorPages;
+    /// use purlin::report::{Folder, Log};
+    ///
+    /// let pages = ErrorPages::new().reporter(Log::new()).reporter(Folder::new("data/reports"));
+    /// ```
+    ///
+    /// Then the head of each request is copied on its way in, for the case that it fails.
+    pub fn reporter(mut self, reporter: impl Reporter) -> Self {
+        Arc::make_mut(&mut self.desk).add(reporter);
+        self
+    }
+
+    /// From which status on a failure is reported; 500 by default.
+    pub fn report_from(mut self, status: StatusCode) -> Self {
+        Arc::make_mut(&mut self.desk).least = status;
+        self
+    }
+
+    /// What no report shows, besides what [`Redaction`] hides by itself.
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        Arc::make_mut(&mut self.desk).redact(redaction);
+        self
+    }
+
+    /// Shows the configuration in reports, as the command `config` prints it; and hides its secrets wherever they occur.
+    pub fn config(mut self, config: &Config) -> Self {
+        Arc::make_mut(&mut self.desk).config(config);
+        self
+    }
+
+    /// What the site calls this build of itself, for reports: `concat!("my-site ", env!("CARGO_PKG_VERSION"))`.
+    pub fn release(mut self, release: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.desk).release(release.into());
+        self
+    }
+
+    /// How many of the last lines that a request logged are in its report, and the spans in which the error arose; by default
+    /// none, and nothing is done for it.
+    ///
+    /// They are those which the log's own level lets through, and which are logged by the request itself: not by tasks that
+    /// it spawned. A site with a subscriber of its own adds the layer [`log::Recorder`](crate::log::Recorder) to it.
+    pub fn log_lines(mut self, lines: usize) -> Self {
+        Arc::make_mut(&mut self.desk).lines = lines;
+        self
+    }
+
+    /// What is told instead of the error's own status.
+    fn answer(&self, error: &Error) -> Option<Answer> {
+        if error.status() != StatusCode::INTERNAL_SERVER_ERROR || error.is_panic() {
+            return None;
+        }
+        // Of the site's own, and called where no handler's boundary catches a panic.
+        crate::panic::guarded(|| self.answers.iter().find_map(|answer| answer(error))).ok().flatten()
     }
 
     /// The name of the site's template for a status.
@@ -83,12 +182,12 @@ impl ErrorPages {
         names.into_iter().find(|name| engine.contains(name)).map(|name| (engine, name))
     }
 
-    async fn html(&self, failure: &Failure<'_>, headers: &mut HeaderMap) -> String {
+    async fn html(&self, failure: &Failure<'_>, trail: Option<&Trail>, headers: &mut HeaderMap) -> String {
         let template = self.template(failure.status);
         if !self.details
             && let Some((engine, name)) = template
         {
-            if let Some(page) = self.site_page(engine, name, failure).await {
+            if let Some(page) = self.site_page(engine, name, failure, trail).await {
                 return page;
             }
         } else if self.details {
@@ -100,47 +199,93 @@ impl ErrorPages {
     }
 
     /// The page of the site's own template; `None` if that fails too.
-    async fn site_page(&self, engine: &dyn Engine, name: String, failure: &Failure<'_>) -> Option<String> {
+    async fn site_page(
+        &self,
+        engine: &dyn Engine,
+        name: String,
+        failure: &Failure<'_>,
+        trail: Option<&Trail>,
+    ) -> Option<String> {
         let context = serde_json::json!({
             "status": failure.status.as_u16(),
             "reason": failure.title(),
             "message": failure.public(),
             "request_id": failure.facts.id.as_ref().map(RequestId::as_str),
+            "report_id": failure.report.map(|report| &report.id),
         });
         let view = View::new(name, context);
-        let links = Links::new(self.site.get().cloned(), failure.route.cloned());
+        let links = Links::new(self.desk.shared_site().cloned(), failure.route.cloned());
         // Also a panic in it must not take the answer away.
         let page = crate::panic::caught(failure.facts.render(engine, &view, links)).await.flatten();
         page.inspect_err(|error| {
             tracing::error!(
                 template = view.template(),
-                error = %format!("{error:#}").escape_debug(),
+                error = %Redaction::new().text(&format!("{error:#}")).escape_debug(),
                 place = error.place().map(tracing::field::display),
                 "the template of an error page failed, so the framework's page was sent"
             );
+            if let Some(trail) = trail {
+                trail.leave_view(&view);
+            }
+            self.desk.tell(Evidence {
+                origin: Origin::ErrorPage,
+                // Of the page, and not of the answer.
+                status: error.status(),
+                error: Some(error),
+                public: failure.public(),
+                otherwise: "",
+                trail,
+                route: failure.route,
+            });
         })
         .ok()
     }
-}
 
-impl Middleware for ErrorPages {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        let facts = Facts::of(&mut req);
-        let accept = Accept::of(&req);
-        let mut response = next.call(req).await;
-        if !lacks_page(&response, &facts.method) {
-            return Ok(response);
-        }
+    /// The answer to a failure: reported, and with a page if it has none.
+    async fn told(&self, mut response: Response, case: Case) -> Response {
+        let Case { facts, accept, trail, lacks_page } = case;
         let error = response.extensions().get::<CarriedError>().cloned();
         let route = response.extensions().get::<MatchedRoute>().cloned();
-        let failure = Failure {
+        let answer = error.as_deref().filter(|error| error.status() == response.status());
+        let answer = answer.and_then(|error| self.answer(error)).filter(|_| lacks_page);
+        if let Some(answer) = &answer {
+            *response.status_mut() = answer.status;
+            for (name, value) in &answer.headers {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        let mut failure = Failure {
             status: response.status(),
             error: error.as_deref(),
+            answer: answer.as_ref(),
+            report: None,
             facts: &facts,
             route: route.as_ref(),
-            site: self.site.get().map(|site| &**site),
+            site: self.desk.site(),
             details: self.details,
         };
+        let is_told = self.desk.is_staffed() && failure.status >= self.desk.least;
+        let report = trail.as_ref().filter(|_| is_told || self.details).map(|trail| {
+            self.desk.write(Evidence {
+                origin: Origin::Answer,
+                status: failure.status,
+                error: failure.error,
+                public: failure.public(),
+                otherwise: failure.otherwise(),
+                trail: Some(trail),
+                route: failure.route,
+            })
+        });
+        if let Some(report) = &report {
+            if is_told {
+                self.desk.hand(report);
+            }
+            response.extensions_mut().insert(report.clone());
+        }
+        if !lacks_page {
+            return response;
+        }
+        failure.report = report.as_deref();
         let headers = response.headers_mut();
         // Those of the body that is not there.
         for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG, LAST_MODIFIED] {
@@ -156,16 +301,50 @@ impl Middleware for ErrorPages {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         let page = match format {
-            Format::Html => self.html(&failure, headers).await,
+            Format::Html => self.html(&failure, trail.as_ref(), headers).await,
             Format::Problem => failure.problem(),
+            Format::Markdown => failure.markdown(),
             Format::Text => failure.text(),
         };
         *response.body_mut() = Body::from(page);
+        response
+    }
+}
+
+/// A request whose answer failed.
+struct Case {
+    facts: Facts,
+    accept: Accept,
+    trail: Option<Trail>,
+    lacks_page: bool,
+}
+
+impl Middleware for ErrorPages {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+        let facts = Facts::of(&mut req);
+        let accept = Accept::of(&req);
+        let wanted = self.details || self.desk.is_staffed();
+        let trail = wanted.then(|| Trail::begin(&mut req, self.desk.lines));
+        let recording = trail.as_ref().and_then(|trail| trail.recording().cloned());
+        let mut response = recording::watched(recording, pin!(next.call(req))).await;
+        let lacks_page = lacks_page(&response, &facts.method);
+        if lacks_page || (trail.is_some() && response.error().is_some()) {
+            // Boxed, so that answers which do not fail have no room kept for it.
+            return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page })).await);
+        }
+        if let Some(trail) = trail.filter(|_| self.desk.is_staffed() && response.body().as_bytes().is_none()) {
+            let route = response.extensions().get::<MatchedRoute>().cloned();
+            let body = response.body_mut().take();
+            *response.body_mut() = Body::new(Watched::new(body, self.desk.clone(), trail, route));
+        }
         Ok(response)
     }
 
     fn describe(&self, about: &mut About) {
         about.option("details", self.details).option("templates", self.engine.is_some());
+        if self.desk.is_staffed() {
+            about.option("reporters", self.desk.names());
+        }
         about.wants::<RequestId>().wants::<CspNonce>();
     }
 
@@ -173,8 +352,11 @@ impl Middleware for ErrorPages {
         if let Some(engine) = &self.engine {
             engine.check(start.site())?;
         }
-        // Started twice (by a test, say), it stays where it was first.
-        let _ = self.site.set(start.site().clone());
+        self.desk.start(start)?;
+        if self.desk.is_staffed() {
+            let desk = self.desk.clone();
+            start.if_it_fails(move |error| desk.tell(Evidence::of_start(error)));
+        }
         Ok(())
     }
 }
@@ -206,96 +388,4 @@ fn sealed(nonce: Option<&CspNonce>, headers: &mut HeaderMap) -> CspNonce {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     nonce
-}
-
-/// What the client takes: kept from the request, read if there is a failure.
-struct Accept {
-    first: Option<HeaderValue>,
-    // A second line is rare.
-    more: Vec<HeaderValue>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Format {
-    Html,
-    Problem,
-    Text,
-}
-
-impl Format {
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Html => "text/html; charset=utf-8",
-            Self::Problem => "application/problem+json",
-            Self::Text => "text/plain; charset=utf-8",
-        }
-    }
-}
-
-impl Accept {
-    fn of(req: &Request) -> Self {
-        let mut lines = req.headers().get_all(ACCEPT).iter().cloned();
-        Self { first: lines.next(), more: lines.collect() }
-    }
-
-    /// The form that the client likes best. Who takes anything gets text, and so does who takes none of them: an answer that
-    /// was not asked for tells more than a 406 would (RFC 9110 §12.5.1 allows it).
-    fn format(&self) -> Format {
-        // `*/*` alone matches this, and it is offered first.
-        const ANY: &str = "purlin/anything";
-        const PROBLEM: &str = "application/problem+json";
-        const JSON: &str = "application/json";
-        const HTML: &str = "text/html; charset=utf-8";
-        const TEXT: &str = "text/plain; charset=utf-8";
-        let lines = self.first.iter().chain(&self.more);
-        let headers: HeaderMap = lines.map(|line| (ACCEPT, line.clone())).collect();
-        match negotiate::best_media_type(&headers, &[ANY, HTML, PROBLEM, JSON, TEXT]) {
-            Some(HTML) => Format::Html,
-            Some(PROBLEM | JSON) => Format::Problem,
-            _ => Format::Text,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_asks_gets_the_form_asked_for() {
-        let firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
-        let chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
-        let table: &[(&[&str], Format)] = &[
-            (&[], Format::Text),
-            (&["*/*"], Format::Text),
-            (&[""], Format::Text),
-            (&[firefox], Format::Html),
-            (&[chromium], Format::Html),
-            (&["text/html"], Format::Html),
-            (&["text/plain"], Format::Text),
-            (&["text/plain, text/html;q=0.5"], Format::Text),
-            (&["application/json"], Format::Problem),
-            (&["application/problem+json"], Format::Problem),
-            (&["application/problem+json, application/json;q=0.9"], Format::Problem),
-            // axios, jQuery, Angular
-            (&["application/json, text/plain, */*"], Format::Problem),
-            (&["application/json, text/javascript, */*; q=0.01"], Format::Problem),
-            (&["application/json;q=0.9, text/html"], Format::Html),
-            (&["application/*"], Format::Problem),
-            (&["text/*"], Format::Html),
-            (&["text/html;q=0, */*"], Format::Text),
-            (&["*/*;q=0"], Format::Text),
-            // An image that is missing
-            (&["image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"], Format::Text),
-            (&["image/*"], Format::Text),
-            (&["text/event-stream"], Format::Text),
-            (&["image/png", "application/json"], Format::Problem),
-            (&["nonsense"], Format::Text),
-        ];
-        for (lines, expected) in table {
-            let mut lines = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
-            let accept = Accept { first: lines.next(), more: lines.collect() };
-            assert_eq!(accept.format(), *expected, "{:?} {:?}", accept.first, accept.more);
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::cookie::SameSite;
 use crate::request::Beside;
+use crate::report::Trail;
 use crate::session::{LazySession, Origin, Session, Store};
 use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};
@@ -159,6 +160,7 @@ impl Middleware for Sessions {
         let https = self.https || req.is_https();
         let lazy = LazySession::new(&self.origin, https, &req);
         Beside::of(&mut req).session = Some(lazy.clone());
+        Trail::leave_session(&req, &lazy);
         let mut response = next.call(req).await;
         let Some(session) = lazy.loaded() else {
             lazy.end();

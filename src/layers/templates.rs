@@ -1,5 +1,6 @@
 //! Renders the views that handlers return.
 
+use crate::report::Trail;
 use crate::site::{About, Site, Start};
 use crate::template::{Engine, Facts, Links};
 use crate::{Body, MatchedRoute, Middleware, Request, RequestId, Response, Result, Service, View};
@@ -52,6 +53,7 @@ impl Templates {
 impl Middleware for Templates {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let facts = Facts::of(&mut req);
+        let trail = req.extensions().get::<Trail>().cloned();
         let mut response = next.call(req).await;
         let Some(view) = response.extensions_mut().remove::<View>() else {
             return Ok(response);
@@ -59,9 +61,14 @@ impl Middleware for Templates {
         let route = response.extensions().get::<MatchedRoute>();
         let links = Links::new(self.site.get().cloned(), route.cloned());
         let page = facts.render(&*self.engine, &view, links).await;
-        let page = page.map_err(|error| match route {
-            Some(route) => error.in_route(route.pattern()),
-            None => error,
+        let page = page.map_err(|error| {
+            if let Some(trail) = trail {
+                trail.leave_view(&view);
+            }
+            match route {
+                Some(route) => error.in_route(route.pattern()),
+                None => error,
+            }
         })?;
         *response.body_mut() = Body::from(page);
         response.headers_mut().remove(CONTENT_LENGTH);

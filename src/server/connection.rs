@@ -335,7 +335,7 @@ impl Busy {
             method = self.method.as_str(),
             path = self.uri.path(),
             id = id.and_then(|id| id.to_str().ok()),
-            error = format_args!("{error:#}"),
+            error = crate::report::Redaction::new().text(&format!("{error:#}")),
             place = error.place().map(tracing::field::display),
             layer = error.layer(),
             "{what}"

@@ -1,13 +1,19 @@
 //! The frames of a backtrace, and which of them are the site's own.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 
 /// One frame: a function, and the line it was at.
-#[derive(Debug, PartialEq)]
-pub(super) struct Frame {
-    pub(super) name: String,
-    pub(super) place: Option<String>,
-    pub(super) own: bool,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The function's name, without what the compiler adds.
+    pub name: String,
+    /// `src/handlers.rs:12:5`, where it is known.
+    pub place: Option<String>,
+    /// Whether it is the site's, and neither a library's nor the framework's.
+    pub own: bool,
 }
 
 impl fmt::Display for Frame {
@@ -23,7 +29,7 @@ impl fmt::Display for Frame {
 /// Reads a backtrace as the standard library writes it: `  3: NAME`, then `     at FILE:LINE:COLUMN`.
 ///
 /// There is no stable way to its frames but the text.
-pub(super) fn read(backtrace: &str) -> Vec<Frame> {
+pub(crate) fn read(backtrace: &str) -> Vec<Frame> {
     let mut frames: Vec<Frame> = Vec::new();
     for line in backtrace.lines().map(str::trim_start) {
         if let Some(place) = line.strip_prefix("at ") {
@@ -61,7 +67,14 @@ fn is_own(frame: &Frame) -> bool {
         return false;
     };
     let crate_name = frame.name.trim_start_matches(['<', '&', '(']).split([':', ' ', '<']).next().unwrap_or_default();
-    !ELSEWHERE.iter().any(|part| place.contains(part)) && !OTHERS.contains(&crate_name) && !super::is_ours(place)
+    !ELSEWHERE.iter().any(|part| place.contains(part)) && !OTHERS.contains(&crate_name) && !is_ours(place)
+}
+
+/// Whether a file is one of the framework's.
+pub(crate) fn is_ours(file: &str) -> bool {
+    // This file's folder's.
+    let folder = Path::new(file!()).parent().and_then(Path::parent);
+    folder.is_some_and(|folder| Path::new(file).starts_with(folder))
 }
 
 #[cfg(test)]

@@ -1,0 +1,176 @@
+//! `Desk`: where failures become reports, and from where reporters get them.
+
+use super::{Evidence, Origin, Redaction, Report, Reporter, Trail};
+use crate::config::{Config, Setting};
+use crate::site::{Site, Start};
+use crate::{Body, MatchedRoute, Result};
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body as _, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// What reports are made by, and who gets them.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    reporters: Vec<Arc<dyn Reporter>>,
+    pub(super) redaction: Redaction,
+    pub(super) settings: Vec<Setting>,
+    pub(super) release: Option<String>,
+    pub(super) since: Option<Instant>,
+    pub(crate) lines: usize,
+    pub(crate) least: StatusCode,
+    site: OnceLock<Arc<Site>>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            reporters: Vec::new(),
+            redaction: Redaction::default(),
+            settings: Vec::new(),
+            release: None,
+            since: Some(Instant::now()),
+            lines: 0,
+            least: StatusCode::INTERNAL_SERVER_ERROR,
+            site: OnceLock::new(),
+        }
+    }
+}
+
+impl Desk {
+    pub(crate) fn add(&mut self, reporter: impl Reporter) {
+        self.reporters.push(Arc::new(reporter));
+    }
+
+    pub(crate) fn redact(&mut self, redaction: Redaction) {
+        self.redaction = self.redaction.and(redaction);
+    }
+
+    pub(crate) fn config(&mut self, config: &Config) {
+        self.settings = config.values();
+        for secret in config.masked() {
+            self.redaction = std::mem::take(&mut self.redaction).value(secret);
+        }
+    }
+
+    pub(crate) fn release(&mut self, release: String) {
+        self.release = Some(release);
+    }
+
+    /// Whether anybody is told.
+    pub(crate) fn is_staffed(&self) -> bool {
+        !self.reporters.is_empty()
+    }
+
+    pub(crate) fn names(&self) -> String {
+        self.reporters.iter().map(|reporter| reporter.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(crate) fn site(&self) -> Option<&Site> {
+        self.site.get().map(|site| &**site)
+    }
+
+    pub(crate) fn shared_site(&self) -> Option<&Arc<Site>> {
+        self.site.get()
+    }
+
+    /// Starts those who are told.
+    pub(crate) fn start(&self, start: &mut Start) -> Result<()> {
+        // Started twice (by a test, say), it stays where it was first.
+        let _ = self.site.set(start.site().clone());
+        self.reporters.iter().try_for_each(|reporter| reporter.start(start))
+    }
+
+    /// The report of a failure.
+    pub(crate) fn write(&self, evidence: Evidence<'_>) -> Arc<Report> {
+        Arc::new(evidence.report(self))
+    }
+
+    /// Gives it to all that are told.
+    pub(crate) fn hand(&self, report: &Arc<Report>) {
+        for reporter in &self.reporters {
+            if let Err(error) = crate::panic::guarded(|| reporter.report(report)) {
+                let place = error.place().map(tracing::field::display);
+                tracing::error!(target: "purlin::report", reporter = reporter.name(), place, "a reporter panicked");
+            }
+        }
+    }
+
+    /// Writes the report of a failure and gives it to all that are told.
+    pub(crate) fn tell(&self, evidence: Evidence<'_>) {
+        if self.is_staffed() && evidence.status >= self.least {
+            self.hand(&self.write(evidence));
+        }
+    }
+}
+
+/// A streamed body of an answer, of whose failure those at the desk are told.
+pub(crate) struct Watched {
+    body: Body,
+    desk: Arc<Desk>,
+    trail: Trail,
+    route: Option<MatchedRoute>,
+    ended: bool,
+}
+
+impl Watched {
+    pub(crate) fn new(body: Body, desk: Arc<Desk>, trail: Trail, route: Option<MatchedRoute>) -> Self {
+        Self { body, desk, trail, route, ended: false }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = crate::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        let body = Pin::new(&mut this.body);
+        let watched = crate::recording::watched(this.trail.recording().cloned(), NextFrame(body));
+        let mut watched = std::pin::pin!(watched);
+        // A panic here would go through the server.
+        let frame = match crate::panic::guarded(|| watched.as_mut().poll(cx)) {
+            Ok(frame) => ready!(frame),
+            Err(panic) => Some(Err(panic)),
+        };
+        let Some(Err(error)) = &frame else {
+            return Poll::Ready(frame);
+        };
+        this.ended = true;
+        this.desk.tell(Evidence {
+            origin: Origin::Body,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: Some(error),
+            public: "",
+            otherwise: "",
+            trail: Some(&this.trail),
+            route: this.route.as_ref(),
+        });
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The next frame of a body as a future.
+struct NextFrame<'b>(Pin<&'b mut Body>);
+
+impl Future for NextFrame<'_> {
+    type Output = Option<Result<Frame<Bytes>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll_frame(cx)
+    }
+}
