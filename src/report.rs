@@ -6,6 +6,8 @@ mod fingerprint;
 mod folder;
 pub(crate) mod frames;
 mod log;
+#[cfg(feature = "mail")]
+mod mail;
 mod queue;
 mod redaction;
 mod scrub;
@@ -18,6 +20,8 @@ pub(crate) use evidence::Evidence;
 pub use folder::Folder;
 pub use frames::Frame;
 pub use log::Log;
+#[cfg(feature = "mail")]
+pub use mail::{Mail, MailError};
 pub use redaction::Redaction;
 pub(crate) use trail::Trail;
 

@@ -1,5 +1,8 @@
 //! Reports: the facts of a failure, with nothing secret in them, for those who look after the site.
 
+#[cfg(feature = "mail")]
+mod mail;
+
 use crate::access_log::Lines;
 use purlin::config::Loader;
 use purlin::error::Answer;

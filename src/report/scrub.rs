@@ -221,7 +221,6 @@ fn bearers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::report::Redaction;
 
     #[test]
