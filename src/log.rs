@@ -116,13 +116,8 @@ impl Kept {
     const MOST: usize = 32;
     const LONGEST: usize = 4096;
 
-    fn put(&mut self, field: &Field, mut value: String) {
-        if value.len() > Self::LONGEST {
-            let end = value.floor_char_boundary(Self::LONGEST);
-            // Between words: the half of a secret would not be known for one.
-            value.truncate(value[..end].rfind(char::is_whitespace).unwrap_or(0));
-            value.push('…');
-        }
+    fn put(&mut self, field: &Field, value: String) {
+        let value = crate::report::between_words(&value, Self::LONGEST);
         // Recorded again, a field has its new value.
         self.0.retain(|(name, _)| name != field.name());
         if self.0.len() < Self::MOST {

@@ -23,6 +23,7 @@ pub use log::Log;
 #[cfg(feature = "mail")]
 pub use mail::{Mail, MailError};
 pub use redaction::Redaction;
+pub(crate) use scrub::between_words;
 pub(crate) use trail::Trail;
 
 use crate::error::Place;

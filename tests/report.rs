@@ -786,3 +786,102 @@ async fn lines_of_the_log_are_recorded_if_asked_for_and_the_last_ones_only() {
         assert_eq!(lines, expected);
     }
 }
+
+#[tokio::test]
+async fn a_secret_in_a_long_body_is_hidden_too() {
+    let kept = Kept::default();
+    let app = site(ErrorPages::new().reporter(kept.clone()));
+    let much = "x ".repeat(200 << 10);
+    for (path, content_type, sent) in [
+        ("/form", FORM, format!("name=ann&much={much}&password=l0ng-form")),
+        ("/json", JSON, json!({ "much": much, "card": { "number": "l0ng-json" } }).to_string()),
+        ("/form", FORM, format!("{}name=ann&password=m4ny-fields", "a=1&".repeat(900))),
+    ] {
+        let mut request = request("POST", path, &[content_type], "");
+        *request.body_mut() = Body::from(sent);
+        assert_eq!(app.call(request).await.status(), 500);
+    }
+    for (report, secret) in kept.all().iter().zip(["l0ng-form", "l0ng-json", "m4ny-fields"]) {
+        let json = report.to_json();
+        assert!(report.message.contains("•••") && !json.contains(secret), "{json}");
+        assert!(json.len() < 64 << 10, "{} bytes", json.len());
+    }
+}
+
+#[cfg(feature = "multipart")]
+#[tokio::test]
+async fn the_fields_of_a_form_with_files_are_in_the_report_and_their_secrets_are_not() {
+    #[derive(serde::Deserialize)]
+    struct Profile {
+        name: String,
+        password: String,
+    }
+    async fn upload(purlin::MultipartForm(profile, _): purlin::MultipartForm<Profile>) -> Result<String> {
+        Err(Error::internal(format!("{} may not by {}", profile.name, profile.password)))
+    }
+    let kept = Kept::default();
+    let app = Stack::new().layer(ErrorPages::new().reporter(kept.clone())).app(Router::new().route("/", post(upload)));
+    let part =
+        |name: &str, text: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+    let sent = part("name", "ann") + &part("password", "mult1part") + "--b--\r\n";
+    let mut request = request("POST", "/", &[("content-type", "multipart/form-data; boundary=b")], "");
+    *request.body_mut() = Body::from(sent);
+    app.call(request).await;
+    let report = kept.only();
+    assert_eq!(report.message, "ann may not by •••");
+    let fields = &report.request.as_ref().unwrap().form;
+    assert_eq!(*fields, [("name".to_owned(), "ann".to_owned()), ("password".to_owned(), "•••".to_owned())]);
+    assert!(!report.to_json().contains("mult1part"));
+}
+
+#[cfg(feature = "auth")]
+#[tokio::test]
+async fn a_report_names_who_was_known_to_be_signed_in() {
+    use purlin::auth::{Account, CurrentUser, Token, Tokens};
+    use purlin::layers::BearerAuth;
+
+    struct Ann;
+
+    impl Account for Ann {
+        fn id(&self) -> String {
+            "7".to_owned()
+        }
+
+        fn name(&self) -> String {
+            "Ann".to_owned()
+        }
+
+        fn password_hash(&self) -> Option<&str> {
+            Some("$argon2id$h4sh")
+        }
+
+        fn stamp(&self) -> &str {
+            "st4mp"
+        }
+    }
+
+    struct Anybody;
+
+    impl Tokens for Anybody {
+        type User = Ann;
+
+        async fn by_token(&self, _: &Token) -> Result<Option<Ann>> {
+            Ok(Some(Ann))
+        }
+    }
+
+    async fn fails(user: CurrentUser<Ann>) -> Result<String> {
+        Err(Error::internal(format!("{} {:?}", user.stamp(), user.password_hash())))
+    }
+
+    let kept = Kept::default();
+    let routes = Router::new().route("/", get(fails));
+    let app = Stack::new().layer(ErrorPages::new().reporter(kept.clone())).layer(BearerAuth::new(Anybody)).app(routes);
+    app.call(request("GET", "/", &[("authorization", "Bearer t0ken-of-ann")], "")).await;
+    let report = kept.only();
+    let user = report.user.as_ref().unwrap();
+    assert_eq!((user.id.as_str(), user.name.as_str()), ("7", "Ann"));
+    for secret in ["st4mp", "h4sh", "t0ken-of-ann"] {
+        assert!(!report.to_json().contains(secret), "{secret}: {report}");
+    }
+}

@@ -6,6 +6,7 @@ use crate::config::UploadsConfig;
 use crate::error::bytes_in_words;
 use crate::form::{Fields, Rules, Submitted, read_whole};
 use crate::multipart::{Event, Framing, Head, boundary, charset, malformed, shown, too_large, unsupported};
+use crate::report::Trail;
 use crate::request::MaxBody;
 use crate::site::Needs;
 use crate::upload::{Files, SIGNATURE_BYTES, Spool, Upload, UploadSettings, sanitised};
@@ -52,6 +53,7 @@ pub struct Multipart {
     text_bytes: u64,
     within_part: bool,
     failed: bool,
+    trail: Option<Trail>,
 }
 
 impl Multipart {
@@ -141,7 +143,8 @@ impl FromRequest for Multipart {
             Some(_) => req.body_mut().take(),
             None => req.body_mut().take().limited(MaxBody::new(DEFAULT_BODY_LIMIT)),
         };
-        Ok(Self { body, framing, settings, parts: 0, text_bytes: 0, within_part: false, failed: false })
+        let trail = req.extensions().get::<Trail>().cloned();
+        Ok(Self { body, framing, settings, parts: 0, text_bytes: 0, within_part: false, failed: false, trail })
     }
 
     fn needs(needs: &mut Needs) {
@@ -236,10 +239,14 @@ impl Part<'_> {
             let (name, charset) = (shown(self.name()), shown(&charset));
             return Err(unsupported(format!("expected the field {name} in UTF-8, found {charset}")));
         }
-        String::from_utf8(text).map_err(|error| {
+        let text = String::from_utf8(text).map_err(|error| {
             let (name, at) = (shown(self.name()), error.utf8_error().valid_up_to());
             malformed(format!("expected the field {name} in UTF-8, found other bytes at {at}"))
-        })
+        })?;
+        if let Some(trail) = &self.form.trail {
+            trail.leave_field(self.name(), &text);
+        }
+        Ok(text)
     }
 
     /// The whole content, in memory while it is small and in a temporary file from there on.

@@ -1,7 +1,8 @@
 //! `Evidence`: what is known of a failure before anything is hidden; only a report comes out of it.
 
 use super::redaction::Scrubber;
-use super::trail::{Head, Left, ReadBody, Trail};
+use super::scrub::between_words;
+use super::trail::{Head, Left, Trail};
 use super::{
     Desk, Origin, Program, Report, RequestFacts, RouteFacts, Setting, StackLine, TemplateFacts, User, fingerprint,
     frames,
@@ -12,6 +13,7 @@ use crate::{Error, MatchedRoute};
 use http::StatusCode;
 use http::header::COOKIE;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -71,7 +73,7 @@ impl<'a> Evidence<'a> {
             return report;
         };
         let left = trail.left();
-        report.request = Some(request(trail.head(), left.body.as_ref(), scrubber));
+        report.request = Some(request(trail.head(), &left, scrubber));
         report.session = session(&left, scrubber);
         report.user = user(&left, scrubber);
         report.template = self.template(&left, scrubber);
@@ -172,7 +174,8 @@ impl<'a> Evidence<'a> {
     }
 }
 
-fn request(head: &Head, body: Option<&ReadBody>, scrubber: &mut Scrubber<'_>) -> RequestFacts {
+fn request(head: &Head, left: &Left, scrubber: &mut Scrubber<'_>) -> RequestFacts {
+    let body = left.body.as_ref();
     let query = pairs(head.uri.query().unwrap_or_default().as_bytes(), scrubber);
     let mut headers = Vec::new();
     for (name, value) in head.headers.iter().filter(|(name, _)| *name != COOKIE) {
@@ -189,11 +192,13 @@ fn request(head: &Head, body: Option<&ReadBody>, scrubber: &mut Scrubber<'_>) ->
     let content_type = body.and_then(|body| body.content_type.as_ref()?.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let bytes = body.map(|body| &*body.bytes).unwrap_or_default();
-    let small = bytes.len() <= LARGEST_BODY;
-    let is_form = small && essence == "application/x-www-form-urlencoded";
-    let form = if is_form { pairs(bytes, scrubber) } else { Vec::new() };
-    let is_json = small && (essence == "application/json" || essence.ends_with("+json"));
+    let is_form = essence == "application/x-www-form-urlencoded";
+    let mut form = if is_form { pairs(bytes, scrubber) } else { Vec::new() };
+    form.extend(named(left.fields.iter().map(|(name, value)| (name.into(), value.into())), scrubber));
+    let is_json = essence == "application/json" || essence.ends_with("+json");
     let json = is_json.then(|| serde_json::from_slice(bytes).ok()).flatten();
+    // Also what is too long to be shown may have a secret in it, which a message repeats.
+    let json = json.map(|json| scrubber.json("", json)).filter(|_| bytes.len() <= LONGEST_JSON);
     RequestFacts {
         id: head.id.as_ref().map(ToString::to_string),
         method: head.method.to_string(),
@@ -204,22 +209,37 @@ fn request(head: &Head, body: Option<&ReadBody>, scrubber: &mut Scrubber<'_>) ->
         cookies,
         query,
         form,
-        json: json.map(|json| scrubber.json("", json)),
+        json,
         body_bytes: body.map(|body| body.bytes.len() as u64),
     }
 }
 
-/// A larger body is not looked into.
-const LARGEST_BODY: usize = 64 << 10;
+/// A longer JSON body is not shown.
+const LONGEST_JSON: usize = 64 << 10;
+
+/// More fields are not shown, and of each not more than this.
+const MOST_FIELDS: usize = 200;
+const LONGEST_FIELD: usize = 2 << 10;
+
+/// More fields are not looked at, in which a secret could be.
+const MOST_LOOKED_AT: usize = 10_000;
 
 fn pairs(text: &[u8], scrubber: &mut Scrubber<'_>) -> Vec<(String, String)> {
-    let pairs = form_urlencoded::parse(text).take(super::MOST_ITEMS);
-    pairs
-        .map(|(name, value)| {
-            let value = scrubber.named(&name, value);
-            (name.into_owned(), value)
-        })
-        .collect()
+    named(form_urlencoded::parse(text), scrubber)
+}
+
+fn named<'a>(
+    pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    scrubber: &mut Scrubber<'_>,
+) -> Vec<(String, String)> {
+    let mut shown = Vec::new();
+    for (name, value) in pairs.take(MOST_LOOKED_AT) {
+        let value = scrubber.named(&name, value);
+        if shown.len() < MOST_FIELDS {
+            shown.push((between_words(&name, LONGEST_FIELD), between_words(&value, LONGEST_FIELD)));
+        }
+    }
+    shown
 }
 
 /// `Referer` is an address of the site with a query of its own, whose secrets are to be known.

@@ -157,7 +157,7 @@ const SHORTEST: usize = 3;
 const LONG: usize = 8;
 
 /// More values than these are not looked for: a form of thousands of fields must not take minutes.
-const MOST_VALUES: usize = 400;
+const MOST_VALUES: usize = 200;
 
 /// Hides the values of one report: first those of telling names, which it remembers, then these wherever else they are.
 pub(super) struct Scrubber<'r> {
@@ -167,8 +167,8 @@ pub(super) struct Scrubber<'r> {
 
 impl Scrubber<'_> {
     /// A value under its name.
-    pub(super) fn named(&mut self, name: &str, value: impl Into<String>) -> String {
-        let value = value.into();
+    pub(super) fn named<'v>(&mut self, name: &str, value: impl Into<Cow<'v, str>>) -> String {
+        let value = value.into().into_owned();
         if !self.redaction.hides(name) || value.is_empty() {
             return value;
         }
@@ -270,7 +270,8 @@ impl Scrubber<'_> {
     fn clean(&self, text: &str, secrets: &[Cow<'_, str>]) -> String {
         let mut text = Cow::Borrowed(text);
         for secret in secrets {
-            if text.contains(&**secret) {
+            // Many times as fast as `str::contains`, for texts that nearly all have none.
+            if memchr::memmem::find(text.as_bytes(), secret.as_bytes()).is_some() {
                 text = scrub::without(&text, secret, secret.chars().count() < LONG).into();
             }
         }

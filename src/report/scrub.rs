@@ -5,6 +5,16 @@ use super::redaction::MASK;
 /// What stands before credentials in a header (RFC 9110 §11.4).
 pub(super) const SCHEMES: [&str; 4] = ["bearer", "basic", "digest", "token"];
 
+/// The beginning of a text that is too long: up to a space, since the half of a secret would not be known for one.
+pub(crate) fn between_words(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let start = &text[..text.floor_char_boundary(most)];
+    let start = &start[..start.rfind(char::is_whitespace).unwrap_or(0)];
+    format!("{start}… ({} bytes)", text.len())
+}
+
 /// The text without this value; one within a longer word stays if `whole` words are meant only.
 pub(super) fn without(text: &str, value: &str, whole: bool) -> String {
     let mut out = String::with_capacity(text.len());

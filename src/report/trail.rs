@@ -34,6 +34,8 @@ pub(super) struct Head {
 #[derive(Clone, Default)]
 pub(super) struct Left {
     pub(super) body: Option<ReadBody>,
+    /// Of a form with files.
+    pub(super) fields: Vec<(String, String)>,
     pub(super) session: Option<LazySession>,
     pub(super) view: Option<View>,
     #[cfg(feature = "auth")]
@@ -82,6 +84,12 @@ impl Trail {
             let content_type = req.headers().get(CONTENT_TYPE).cloned();
             trail.locked().body = Some(ReadBody { content_type, bytes: bytes.clone() });
         }
+    }
+
+    /// A text field of a form with files was read. How many there may be is bounded by the form.
+    #[cfg(feature = "multipart")]
+    pub(crate) fn leave_field(&self, name: &str, text: &str) {
+        self.locked().fields.push((name.to_owned(), text.to_owned()));
     }
 
     /// There is a session, which may be read later.
