@@ -693,6 +693,27 @@ async fn a_folder_that_cannot_be_made_stops_the_start() {
     std::fs::remove_file(&file.0).unwrap();
 }
 
+#[tokio::test]
+async fn a_panic_in_a_layer_gets_a_page_and_a_report() {
+    async fn layer(req: Request, next: purlin::Next<'_>) -> Result<Response> {
+        let response = next.call(req).await;
+        assert!(!response.status().is_success(), "the layer's own");
+        Ok(response)
+    }
+    let kept = Kept::default();
+    let app = Stack::new()
+        .layer(RequestIds::new())
+        .layer(ErrorPages::new().reporter(kept.clone()))
+        .layer(layer)
+        .app(Router::new().route("/", get(async || "hello")));
+    let response = app.call(request("GET", "/", &[("accept", BROWSER)], "")).await;
+    assert_eq!(response.status(), 500);
+    assert!(response.headers().contains_key("x-request-id"));
+    let report = kept.only();
+    assert!(report.panic && report.places[0].file().ends_with("tests/report.rs"), "{report}");
+    assert!(body(response).await.contains(&report.id));
+}
+
 struct Panics;
 
 impl Reporter for Panics {

@@ -326,7 +326,9 @@ impl Middleware for ErrorPages {
         let wanted = self.details || self.desk.is_staffed();
         let trail = wanted.then(|| Trail::begin(&mut req, self.desk.lines));
         let recording = trail.as_ref().and_then(|trail| trail.recording().cloned());
-        let mut response = recording::watched(recording, pin!(next.call(req))).await;
+        // Where a handler panicked, the router has caught that; a layer in between is as likely to.
+        let caught = crate::panic::caught(recording::watched(recording, pin!(next.call(req)))).await;
+        let mut response = caught.unwrap_or_else(Response::from);
         let lacks_page = lacks_page(&response, &facts.method);
         if lacks_page || (trail.is_some() && response.error().is_some()) {
             // Boxed, so that answers which do not fail have no room kept for it.
