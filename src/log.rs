@@ -72,23 +72,30 @@ impl Recorder {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Recorder {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id).filter(|_| recording::is_on()) {
+impl<S: Subscriber> tracing_subscriber::Layer<S> for Recorder {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        recording::begin(id, || {
             let mut kept = Kept::default();
             attributes.record(&mut kept);
-            span.extensions_mut().insert(recording::Fields(kept.0));
-        }
+            let metadata = attributes.metadata();
+            recording::Span { name: metadata.name().to_owned(), target: metadata.target().to_owned(), fields: kept.0 }
+        });
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id).filter(|_| recording::is_on())
-            && let Some(fields) = span.extensions_mut().get_mut::<recording::Fields>()
-        {
-            let mut kept = Kept(std::mem::take(&mut fields.0));
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        recording::record(id, || {
+            let mut kept = Kept::default();
             values.record(&mut kept);
-            fields.0 = kept.0;
-        }
+            kept.0
+        });
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        recording::enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        recording::exit(id);
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use tracing_subscriber::registry::{LookupSpan, Registry};
+use std::time::Instant;
+use tracing::span::Id;
 
 /// A span, with the fields it had when an error arose in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,80 +42,120 @@ thread_local! {
     static CURRENT: RefCell<Option<Recording>> = const { RefCell::new(None) };
 }
 
-/// The last lines of one request.
+/// The last lines of one request, and the spans it is in.
+///
+/// A registry of spans could be asked for those; but whoever writes a field holds its lock, and a `Debug` that panics there
+/// would meet it in the panic hook. Nobody else's code runs under this lock.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording(Arc<Recorded>);
 
 #[derive(Debug)]
 struct Recorded {
-    since: std::time::Instant,
+    since: Instant,
     most: usize,
-    lines: Mutex<VecDeque<Line>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Line>,
+    spans: VecDeque<(Id, Span)>,
+    /// Outermost first.
+    entered: Vec<Id>,
 }
 
 impl Recording {
     /// Of at most so many lines.
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Recorded { since: std::time::Instant::now(), most, lines: Mutex::default() }))
+        Self(Arc::new(Recorded { since: Instant::now(), most, state: Mutex::default() }))
+    }
+
+    /// That of this thread.
+    fn current() -> Option<Self> {
+        CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
     }
 
     /// What was logged, oldest first.
     pub(crate) fn lines(&self) -> Vec<Line> {
-        self.locked().iter().cloned().collect()
+        self.locked().lines.iter().cloned().collect()
     }
 
-    fn push(&self, mut line: Line) {
-        line.after_ms = self.0.since.elapsed().as_millis() as u64;
-        let mut lines = self.locked();
-        if lines.len() == self.0.most {
-            lines.pop_front();
-        }
-        lines.push_back(line);
-    }
-
-    fn locked(&self) -> MutexGuard<'_, VecDeque<Line>> {
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether what happens on this thread is recorded.
-pub(crate) fn is_on() -> bool {
-    CURRENT.try_with(|current| current.try_borrow().is_ok_and(|current| current.is_some())).unwrap_or(false)
-}
+/// More spans are not kept at a time.
+const MOST_SPANS: usize = 64;
 
 /// Adds a line to the recording of this thread, if there is one.
 pub(crate) fn add(line: impl FnOnce() -> Line) {
-    let current = CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone()));
-    if let Ok(Some(recording)) = current {
-        recording.push(line());
+    let Some(recording) = Recording::current() else {
+        return;
+    };
+    let mut line = line();
+    line.after_ms = recording.0.since.elapsed().as_millis() as u64;
+    let lines = &mut recording.locked().lines;
+    if lines.len() >= recording.0.most {
+        lines.pop_front();
+    }
+    lines.push_back(line);
+}
+
+/// A span begins.
+pub(crate) fn begin(id: &Id, span: impl FnOnce() -> Span) {
+    let Some(recording) = Recording::current() else {
+        return;
+    };
+    let span = span();
+    let spans = &mut recording.locked().spans;
+    // Ids are used again.
+    spans.retain(|(other, _)| other != id);
+    if spans.len() >= MOST_SPANS {
+        spans.pop_front();
+    }
+    spans.push_back((id.clone(), span));
+}
+
+/// A span has new fields, which replace those of the same name.
+pub(crate) fn record(id: &Id, fields: impl FnOnce() -> Vec<(String, String)>) {
+    let Some(recording) = Recording::current() else {
+        return;
+    };
+    let fields = fields();
+    let spans = &mut recording.locked().spans;
+    if let Some((_, span)) = spans.iter_mut().find(|(other, _)| other == id) {
+        span.fields.retain(|(name, _)| !fields.iter().any(|(newer, _)| newer == name));
+        span.fields.extend(fields);
+    }
+}
+
+/// This thread is in a span from now on.
+pub(crate) fn enter(id: &Id) {
+    if let Some(recording) = Recording::current() {
+        recording.locked().entered.push(id.clone());
+    }
+}
+
+/// And now no more.
+pub(crate) fn exit(id: &Id) {
+    if let Some(recording) = Recording::current() {
+        let entered = &mut recording.locked().entered;
+        if let Some(at) = entered.iter().rposition(|other| other == id) {
+            entered.remove(at);
+        }
     }
 }
 
 /// The spans that this thread is in, innermost first; none where nothing is recorded.
 pub(crate) fn spans() -> Vec<Span> {
-    if !is_on() {
+    let Some(recording) = Recording::current() else {
         return Vec::new();
-    }
-    tracing::dispatcher::get_default(|dispatch| {
-        let current = dispatch.current_span();
-        let registry = dispatch.downcast_ref::<Registry>();
-        let Some(span) = registry.zip(current.id()).and_then(|(registry, id)| registry.span(id)) else {
-            return Vec::new();
-        };
-        let told = span.scope().take(MOST_SPANS).map(|span| Span {
-            name: span.name().to_owned(),
-            target: span.metadata().target().to_owned(),
-            fields: span.extensions().get::<Fields>().map(|fields| fields.0.clone()).unwrap_or_default(),
-        });
-        told.collect()
-    })
+    };
+    let state = recording.locked();
+    let known = |id: &Id| state.spans.iter().find(|(other, _)| other == id).map(|(_, span)| span.clone());
+    state.entered.iter().rev().take(MOST_SPANS).filter_map(known).collect()
 }
-
-const MOST_SPANS: usize = 32;
-
-/// The fields of a span, in its extensions.
-#[derive(Debug, Default)]
-pub(crate) struct Fields(pub(crate) Vec<(String, String)>);
 
 pin_project_lite::pin_project! {
     /// A future whose polls are recorded.

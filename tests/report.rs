@@ -784,6 +784,36 @@ async fn without_the_layer_a_failure_is_a_bare_status_and_one_event() {
     assert_eq!(lines.text().lines().count(), 1, "{}", lines.text());
 }
 
+/// A value whose `Debug` panics.
+struct Unspeakable;
+
+impl std::fmt::Debug for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("words fail me")
+    }
+}
+
+#[tokio::test]
+async fn a_debug_that_panics_while_a_span_records_it_is_a_report_like_any_other() {
+    let lines = Lines::default();
+    let written = tracing_subscriber::fmt::layer().with_writer(lines.clone());
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(Recorder::new()).with(written));
+    async fn records() -> String {
+        let span = tracing::info_span!("telling", who = "ann", what = tracing::field::Empty);
+        let _entered = span.enter();
+        span.record("who", "bob");
+        span.record("what", tracing::field::debug(Unspeakable));
+        String::new()
+    }
+    let kept = Kept::default();
+    let routes = Router::new().route("/", get(records));
+    let app = Stack::new().layer(ErrorPages::new().log_lines(5).reporter(kept.clone())).app(routes);
+    assert_eq!(app.call(request("GET", "/", &[], "")).await.status(), 500);
+    let report = kept.only();
+    assert!(report.panic && report.message == "words fail me", "{report}");
+    assert_eq!((report.spans[0].name.as_str(), &report.spans[0].fields[0].1), ("telling", &"bob".to_owned()));
+}
+
 #[tokio::test]
 async fn lines_of_the_log_are_recorded_if_asked_for_and_the_last_ones_only() {
     let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(Recorder::new()));

@@ -131,7 +131,7 @@ impl ErrorPages {
         self
     }
 
-    /// From which status on a failure is reported; 500 by default.
+    /// From which status on an answer is reported; 500 by default. Other failures are reported all the same.
     pub fn report_from(mut self, status: StatusCode) -> Self {
         Arc::make_mut(&mut self.desk).least = status;
         self

@@ -99,9 +99,9 @@ impl Desk {
         }
     }
 
-    /// Writes the report of a failure and gives it to all that are told.
+    /// Writes the report of a failure that is none of an answer, and gives it to all that are told.
     pub(crate) fn tell(&self, evidence: Evidence<'_>) {
-        if self.is_staffed() && evidence.status >= self.least {
+        if self.is_staffed() {
             self.hand(&self.write(evidence));
         }
     }

@@ -1,0 +1,102 @@
+//! What error pages cost an answer that does not fail, and a report one that does.
+//!
+//! `cargo bench --bench error_pages`. Rounds are interleaved and the medians compared, so that a busy machine disturbs all alike.
+
+use purlin::layers::ErrorPages;
+use purlin::report::{Report, Reporter};
+use purlin::{Body, Error, Request, Response, Result, Router, Service, Stack, get, text};
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// Somebody is told, who does nothing of it.
+struct Nobody;
+
+impl Reporter for Nobody {
+    fn report(&self, report: &Arc<Report>) {
+        black_box(report);
+    }
+}
+
+const ROUNDS: usize = 41;
+
+/// As a browser sends one.
+fn request(path: &str) -> Request {
+    let headers = [
+        ("host", "example.org"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "de,en-US;q=0.7,en;q=0.3"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("cookie", "theme=dark; session=31dz1pfsyfz80000000031dz1pfsyfz8"),
+        ("sec-fetch-mode", "navigate"),
+        ("priority", "u=0, i"),
+    ];
+    let mut request = purlin::http::Request::get(path);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request.body(Body::empty()).expect("all of it is valid")
+}
+
+fn call(service: &impl Service, request: Request) -> Response {
+    let mut future = pin!(service.call(black_box(request)));
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(response) => response,
+        Poll::Pending => unreachable!("nothing in this bench waits"),
+    }
+}
+
+fn nanoseconds(service: &impl Service, path: &str, calls: u32) -> f64 {
+    let requests: Vec<Request> = (0..calls).map(|_| request(path)).collect();
+    let start = Instant::now();
+    for request in requests {
+        black_box(call(service, request));
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+fn allocations(service: &impl Service) -> u64 {
+    call(service, request("/"));
+    let request = request("/");
+    let counted = allocation_counter::measure(|| {
+        black_box(call(service, request));
+    });
+    counted.count_total
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/", get(async || text("Hello, world!")))
+        .route("/fails", get(async || -> Result<String> { Err(Error::internal("no luck")) }))
+}
+
+fn main() {
+    let none = Stack::new().app(routes());
+    let pages = Stack::new().layer(ErrorPages::new()).app(routes());
+    let told = Stack::new().layer(ErrorPages::new().reporter(Nobody)).app(routes());
+    let lines = Stack::new().layer(ErrorPages::new().reporter(Nobody).log_lines(50)).app(routes());
+    let mut good = [const { Vec::new() }; 4];
+    let mut failed = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        good[0].push(nanoseconds(&none, "/", 2000));
+        good[1].push(nanoseconds(&pages, "/", 2000));
+        good[2].push(nanoseconds(&told, "/", 2000));
+        good[3].push(nanoseconds(&lines, "/", 2000));
+        failed[0].push(nanoseconds(&pages, "/fails", 200));
+        failed[1].push(nanoseconds(&told, "/fails", 200));
+    }
+    let allocated = [allocations(&none), allocations(&pages), allocations(&told), allocations(&lines)];
+    for (at, what) in ["no layer", "ErrorPages", "with a reporter", "with log lines too"].into_iter().enumerate() {
+        println!("{what:20} {:7.0} ns  {:3} allocations", median(good[at].clone()), allocated[at]);
+    }
+    println!("a failure            {:7.0} ns", median(failed[0].clone()));
+    println!("a failure, reported  {:7.0} ns", median(failed[1].clone()));
+}
