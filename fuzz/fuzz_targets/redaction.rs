@@ -27,10 +27,13 @@ fuzz_target!(|case: Case| {
     if word.is_empty() {
         return;
     }
-    let pair = redaction.text(&format!("{before} password={word} {after}"));
-    assert!(!pair.contains(&format!("password={word}")), "{pair:?}");
-    let quoted = redaction.text(&format!("{before} \"token\": \"{word}\" {after}"));
-    assert!(!quoted.contains(&format!("\"token\": \"{word}\"")), "{quoted:?}");
-    let url = redaction.text(&format!("{before} a://ann:{word}@host/ {after}"));
-    assert!(!url.contains(&format!("ann:{word}@host")), "{url:?}");
+    for written in [format!("password={word}"), format!("\"token\": \"{word}\""), format!("a://ann:{word}@host")] {
+        // Without the scheme that makes an address of it, it is any text.
+        let secret = written.trim_start_matches("a://");
+        if before.contains(secret) || after.contains(secret) {
+            continue;
+        }
+        let text = redaction.text(&format!("{before} {written} {after}"));
+        assert!(!text.contains(secret), "{text:?}");
+    }
 });
