@@ -263,7 +263,7 @@ impl Bound {
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         let Self { server, sockets, addresses } = self;
-        let life = Life::start(&app)?;
+        let life = Life::start_at(&app, addresses.clone())?;
         let shared = Shared::new(app, server.limits);
         let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
         for address in &addresses {

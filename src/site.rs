@@ -1,5 +1,6 @@
 //! `Site`: what a whole application is made of: its layers, its routes, and whether they fit together.
 
+use crate::config::Listen;
 use crate::{Error, FromRequest, Result, Service};
 use http::Method;
 use std::any::TypeId;
@@ -609,6 +610,7 @@ pub struct Start {
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
     failing: Vec<Box<IfItFails>>,
+    addresses: Vec<Listen>,
 }
 
 type IfItFails = dyn FnOnce(&Error);
@@ -627,6 +629,11 @@ impl Start {
     /// The prefix of route names where this service stands: `blog:` inside a mount named `blog`.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Where the server listens; nothing where there is none, as in a test.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
     }
 
     /// Tells the whole site something, such as the URLs of its public files; a second value of one type replaces the first.
@@ -696,6 +703,11 @@ impl Life {
     ///
     /// Outside of a tokio runtime, if some layer has background work.
     pub fn start(service: &impl Service) -> Result<Self> {
+        Self::start_at(service, Vec::new())
+    }
+
+    /// The same for a server that listens at these addresses.
+    pub(crate) fn start_at(service: &impl Service, addresses: Vec<Listen>) -> Result<Self> {
         let site = Arc::new(Outline::of(service)?);
         let (stop, stopped) = watch::channel(false);
         let mut start = Start {
@@ -704,6 +716,7 @@ impl Life {
             tasks: Vec::new(),
             stop: stopped,
             failing: Vec::new(),
+            addresses,
         };
         if let Err(error) = service.start(&mut start) {
             start.failing.into_iter().for_each(|tell| tell(&error));
