@@ -4,6 +4,8 @@ mod answer;
 
 pub use answer::Answer;
 
+#[cfg(all(feature = "debugger", debug_assertions))]
+use crate::debugger::Captured;
 use crate::recording::{self, Span};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -58,6 +60,8 @@ struct Inner {
     panicked: bool,
     kind: Option<&'static str>,
     spans: Vec<Span>,
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    captured: Captured,
 }
 
 /// A place in the source: `src/handlers/home.rs:12:20`.
@@ -121,6 +125,21 @@ impl Error {
 
     #[track_caller]
     fn with(status: StatusCode, message: Message) -> Self {
+        #[cfg_attr(
+            not(all(feature = "debugger", debug_assertions)),
+            expect(unused_mut, reason = "nothing is captured")
+        )]
+        let mut error = Self::uncaptured(status, message);
+        // Here the frames of what failed are still alive. Below 500 it is an answer more than a failure.
+        #[cfg(all(feature = "debugger", debug_assertions))]
+        if status.is_server_error() {
+            error.0.captured = crate::debugger::capture();
+        }
+        error
+    }
+
+    #[track_caller]
+    fn uncaptured(status: StatusCode, message: Message) -> Self {
         Self(Box::new(Inner {
             status,
             message,
@@ -134,6 +153,8 @@ impl Error {
             panicked: false,
             kind: None,
             spans: recording::spans(),
+            #[cfg(all(feature = "debugger", debug_assertions))]
+            captured: None,
         }))
     }
 
@@ -207,7 +228,7 @@ impl Error {
     }
 
     pub(crate) fn panic(message: String, place: Option<Place>, backtrace: Option<Backtrace>, spans: Vec<Span>) -> Self {
-        let mut error = Self::internal(message);
+        let mut error = Self::uncaptured(StatusCode::INTERNAL_SERVER_ERROR, Message::Text(message.into()));
         error.0.spans = spans;
         error.0.places = place.into_iter().collect();
         error.0.backtrace = backtrace;
@@ -218,6 +239,23 @@ impl Error {
     /// Sets the status.
     pub fn status_code(mut self, status: StatusCode) -> Self {
         self.0.status = status;
+        #[cfg(all(feature = "debugger", debug_assertions))]
+        if !status.is_server_error() {
+            self.0.captured = None;
+        }
+        self
+    }
+
+    /// What the debugger keeps of the moment when it arose.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn captured(&self) -> &Captured {
+        &self.0.captured
+    }
+
+    /// The same of a panic, which was captured before it unwound.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn with_captured(mut self, captured: Captured) -> Self {
+        self.0.captured = captured;
         self
     }
 

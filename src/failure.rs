@@ -2,8 +2,8 @@
 
 mod accept;
 mod details;
-mod markup;
-mod routes;
+pub(crate) mod markup;
+pub(crate) mod routes;
 
 pub(crate) use accept::{Accept, Format};
 

@@ -53,6 +53,8 @@ pub mod cookie;
 pub mod csrf;
 #[cfg(feature = "database")]
 pub mod database;
+#[cfg(all(feature = "debugger", debug_assertions))]
+mod debugger;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;

@@ -21,6 +21,8 @@ struct Facts {
     backtrace: Backtrace,
     // Those that the panic leaves: they are closed when it has been caught.
     spans: Vec<Span>,
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    captured: crate::debugger::Captured,
 }
 
 /// Runs `future`; a panic in it becomes an error with the panic's message, place and backtrace.
@@ -61,10 +63,13 @@ fn error_of(payload: &(dyn std::any::Any + Send)) -> Error {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic whose payload is no text".to_owned());
     let facts = LAST.with_borrow_mut(Option::take);
-    let Some(Facts { place, backtrace, spans }) = facts else {
+    let Some(facts) = facts else {
         return Error::panic(message, None, None, Vec::new());
     };
-    Error::panic(message, place, Some(backtrace), spans)
+    let error = Error::panic(message, facts.place, Some(facts.backtrace), facts.spans);
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    let error = error.with_captured(facts.captured);
+    error
 }
 
 struct Guard;
@@ -92,8 +97,17 @@ fn watch() {
             if GUARDED.try_with(Cell::get).unwrap_or(0) == 0 {
                 return before(info);
             }
+            // First: the backtrace loads the debug information, which a copy of the process need not have.
+            #[cfg(all(feature = "debugger", debug_assertions))]
+            let captured = crate::debugger::capture();
             let place = info.location().map(Place::of_panic);
-            let facts = Facts { place, backtrace: Backtrace::force_capture(), spans: recording::spans() };
+            let facts = Facts {
+                place,
+                backtrace: Backtrace::force_capture(),
+                spans: recording::spans(),
+                #[cfg(all(feature = "debugger", debug_assertions))]
+                captured,
+            };
             // A panic while the facts are borrowed must not panic again: the hook would abort the process.
             let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(facts)));
         }));

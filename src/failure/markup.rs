@@ -5,17 +5,17 @@
 use std::fmt;
 
 /// Text that is HTML already.
-pub(super) struct Markup(pub(super) String);
+pub(crate) struct Markup(pub(crate) String);
 
 impl Markup {
     /// Any text, escaped.
-    pub(super) fn of(text: impl fmt::Display) -> Self {
+    pub(crate) fn of(text: impl fmt::Display) -> Self {
         Self(Escaped(text).to_string())
     }
 }
 
 /// Writes text so that HTML shows it as it is, also within a quoted attribute.
-pub(super) struct Escaped<T>(pub(super) T);
+pub(crate) struct Escaped<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ impl fmt::Write for Escaping<'_, '_> {
 }
 
 /// Puts values in place of `{{name}}`. What a value contains is not looked at again.
-pub(super) fn fill(template: &str, values: &[(&str, Markup)]) -> String {
+pub(crate) fn fill(template: &str, values: &[(&str, Markup)]) -> String {
     let mut page = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -63,7 +63,7 @@ pub(super) fn fill(template: &str, values: &[(&str, Markup)]) -> String {
 }
 
 /// The attribute by which a page's policy lets a style in; the nonce is base64url.
-pub(super) fn nonce(nonce: Option<&str>) -> Markup {
+pub(crate) fn nonce(nonce: Option<&str>) -> Markup {
     Markup(nonce.map(|nonce| format!(" nonce=\"{}\"", Escaped(nonce))).unwrap_or_default())
 }
 

@@ -6,15 +6,15 @@ use http::Method;
 use std::fmt;
 
 /// A route that could have been meant.
-pub(super) struct Candidate<'a> {
-    pub(super) route: &'a RouteInfo,
+pub(crate) struct Candidate<'a> {
+    pub(crate) route: &'a RouteInfo,
     /// 0 where the path fits and only the method does not.
     far: usize,
     method: &'a Method,
 }
 
 /// All routes of the site, those first whose pattern is nearest to the path.
-pub(super) fn nearest_first<'a>(site: &'a Site, path: &str, method: &'a Method) -> Vec<Candidate<'a>> {
+pub(crate) fn nearest_first<'a>(site: &'a Site, path: &str, method: &'a Method) -> Vec<Candidate<'a>> {
     let far = |route: &RouteInfo| distance(path, &route.path);
     let mut found: Vec<_> = site.routes().iter().map(|route| Candidate { route, far: far(route), method }).collect();
     found.sort_by_key(|candidate| candidate.far);
@@ -22,11 +22,11 @@ pub(super) fn nearest_first<'a>(site: &'a Site, path: &str, method: &'a Method) 
 }
 
 impl Candidate<'_> {
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.route.path
     }
 
-    pub(super) fn methods(&self) -> String {
+    pub(crate) fn methods(&self) -> String {
         match self.route.methods.as_slice() {
             [] => "any".to_owned(),
             methods => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(" "),
@@ -34,12 +34,12 @@ impl Candidate<'_> {
     }
 
     /// Whether it is likely to be the one: it fits, or a slip or two would make it.
-    pub(super) fn is_near(&self) -> bool {
+    pub(crate) fn is_near(&self) -> bool {
         self.far <= self.path().len().div_ceil(3).min(4)
     }
 
     /// Why it did not answer, where that is known.
-    pub(super) fn why(&self) -> Option<String> {
+    pub(crate) fn why(&self) -> Option<String> {
         let answers = self.route.methods.is_empty() || self.route.methods.contains(self.method);
         (self.far == 0 && !answers).then(|| format!("fits, but does not answer {}", self.method))
     }
@@ -78,7 +78,7 @@ fn distance(path: &str, pattern: &str) -> usize {
 }
 
 /// The lines that would make a route of the path: for `src/routes.rs`, and a handler.
-pub(super) fn lines_to_paste(path: &str, method: &Method) -> String {
+pub(crate) fn lines_to_paste(path: &str, method: &Method) -> String {
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     // Braces of a literal are doubled in matchit's syntax.
     let pattern = path.replace('{', "{{").replace('}', "}}");

@@ -87,11 +87,13 @@ impl Line {
         let report = report.map(|report| report.id.as_str());
         let place = error.filter(|_| status >= 500).and_then(|error| error.place()).map(tracing::field::display);
         let layer = error.and_then(|error| error.layer());
+        // The page of the layer `Debugger`, to be opened from the terminal.
+        let page = response.headers().get("x-debug-url").and_then(|url| url.to_str().ok());
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
                     target: "purlin::access", parent: None, tracing::Level::$level,
-                    method, path, status, ms, peer, id, error = cause, place, layer, report
+                    method, path, status, ms, peer, id, error = cause, place, layer, report, debug = page
                 )
             };
         }

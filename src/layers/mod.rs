@@ -13,6 +13,8 @@ mod compression;
 mod csrf;
 mod csrf_exempt;
 mod deadline;
+#[cfg(feature = "debugger")]
+mod debugger;
 mod error_pages;
 mod field_limit;
 mod method_override;
@@ -43,6 +45,8 @@ pub use compression::Compression;
 pub use csrf::Csrf;
 pub use csrf_exempt::CsrfExempt;
 pub use deadline::Deadline;
+#[cfg(feature = "debugger")]
+pub use debugger::Debugger;
 pub use error_pages::ErrorPages;
 pub use field_limit::FieldLimit;
 pub use method_override::MethodOverride;

@@ -1,0 +1,479 @@
+//! The page: HTML that says all of it without a script, and that a script makes one to work in.
+
+use super::editor::Editor;
+use super::engine::{Frame, Value, Variables, Whose};
+use super::highlight;
+use super::record::Record;
+use super::workbench::PATH;
+use crate::Excerpt;
+use crate::error::Place;
+use crate::failure::markup::{Escaped, Markup, fill};
+use crate::failure::routes::{lines_to_paste, nearest_first};
+use crate::site::Site;
+use http::Method;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// So many lines of source before and after a place.
+const AROUND: u32 = 6;
+
+/// More than these are counted, not listed.
+const MOST_ROUTES: usize = 100;
+
+/// One report.
+pub(super) struct Page<'a> {
+    pub(super) record: &'a Record,
+    pub(super) frames: Result<&'a [Frame], &'a str>,
+    pub(super) site: &'a Site,
+    pub(super) editor: &'a Editor,
+    pub(super) token: &'a str,
+    pub(super) nonce: &'a str,
+}
+
+impl Page<'_> {
+    pub(super) fn to_html(&self) -> String {
+        let record = self.record;
+        let title = record.status.canonical_reason().unwrap_or("Error");
+        let causes: String =
+            record.causes.iter().map(|cause| format!("<li><span>caused by</span> {}</li>\n", Escaped(cause))).collect();
+        let causes = if causes.is_empty() { causes } else { format!("<ul class=\"causes\">\n{causes}</ul>\n") };
+        let id = Escaped(&record.id);
+        let links = format!(
+            "<nav aria-label=\"This report\"><a href=\"{PATH}/{id}\">Address of this report</a> \
+             <button type=\"button\" id=\"copy\" data-from=\"{PATH}/{id}.md\" hidden>Copy as Markdown</button> \
+             <a href=\"{PATH}/{id}.md\">Markdown</a> <a href=\"{PATH}/{id}.json\">JSON</a> <a href=\"{PATH}/\">All reports</a></nav>"
+        );
+        fill(
+            include_str!("../../templates/debugger.html"),
+            &[
+                ("nonce", Markup::of(self.nonce)),
+                ("style", Markup(include_str!("../../templates/debugger.css").to_owned())),
+                ("script", Markup(include_str!("../../templates/debugger.js").to_owned())),
+                ("token", Markup::of(self.token)),
+                ("id", Markup::of(&record.id)),
+                ("path", Markup::of(PATH)),
+                ("title", Markup::of(format!("{} {}", record.status.as_u16(), record.headline()))),
+                ("status", Markup::of(format!("{} {title}", record.status.as_u16()))),
+                ("asked", Markup::of(format!("{} {}", record.asked.method, record.asked.url()))),
+                ("message", Markup::of(record.headline())),
+                ("causes", Markup(causes)),
+                ("links", Markup(links)),
+                ("body", Markup(self.body())),
+            ],
+        )
+    }
+
+    fn body(&self) -> String {
+        [
+            self.hint(),
+            self.template(),
+            self.stack_of_frames(),
+            self.places(),
+            self.routes(),
+            self.layers(),
+            self.request(),
+        ]
+        .concat()
+    }
+
+    /// What there is to say first.
+    fn hint(&self) -> String {
+        let mut hints = Vec::new();
+        if self.record.in_body {
+            hints.push(
+                "It arose in the body of the answer, whose head had left: the client saw the connection cut, not this page."
+                    .to_owned(),
+            );
+        }
+        let message = &self.record.message;
+        if message.contains("State") && message.contains("no ") {
+            hints.push(
+                "A state is given to the site by `.layer(State::new(…))` above the routes that ask for it.".to_owned(),
+            );
+        }
+        hints.iter().map(|hint| format!("<p class=\"hint\">{}</p>\n", Escaped(hint))).collect()
+    }
+
+    fn template(&self) -> String {
+        let Some(template) = &self.record.template else { return String::new() };
+        let code = template.excerpt.as_ref().map(|excerpt| plain_code(excerpt, &template.file)).unwrap_or_default();
+        let trail: String = template.trail.iter().map(|place| format!("<li>{}</li>", Escaped(place))).collect();
+        let trail = if trail.is_empty() { trail } else { format!("<ul class=\"trail\">{trail}</ul>\n") };
+        format!(
+            "<section class=\"card\">\n<h2>The template <code>{}</code></h2>\n{code}{trail}</section>\n",
+            Escaped(&template.file)
+        )
+    }
+
+    fn stack_of_frames(&self) -> String {
+        let frames = match self.frames {
+            Ok([]) => return String::new(),
+            Ok(frames) => frames,
+            // Where no code ran there are none to miss.
+            Err(_) if !self.record.status.is_server_error() => return String::new(),
+            Err(lack) => {
+                return format!(
+                    "<section class=\"card\">\n<h2>Frames</h2>\n<p class=\"text\">{}</p>\n</section>\n",
+                    Escaped(lack)
+                );
+            }
+        };
+        let own = frames.iter().filter(|frame| frame.whose == Whose::Own).count();
+        let mut list = String::new();
+        let mut at = 0;
+        let mut first = true;
+        while let Some(frame) = frames.get(at) {
+            if frame.whose == Whose::Own {
+                list.push_str(&self.frame(at, frame, std::mem::take(&mut first)));
+                at += 1;
+                continue;
+            }
+            let count = frames[at..].iter().take_while(|frame| frame.whose != Whose::Own).count();
+            let inner: String = (at..at + count).map(|at| self.frame(at, &frames[at], false)).collect();
+            let whose = folded(&frames[at..at + count]);
+            let plural = if count == 1 { "frame" } else { "frames" };
+            list.push_str(&format!(
+                "<li class=\"folded\"><details>\n<summary>{count} {plural} of {whose}</summary>\n<ol>\n{inner}</ol>\n</details></li>\n"
+            ));
+            at += count;
+        }
+        format!(
+            "<section class=\"frames\" aria-labelledby=\"frames\">\n<div class=\"bar\"><h2 id=\"frames\">Frames <small>{own} of the site’s \
+             own, {} in all; innermost first</small></h2>\n<button type=\"button\" id=\"unfold\" aria-pressed=\"false\" hidden>Unfold \
+             others</button></div>\n<ol>\n{list}</ol>\n</section>\n",
+            frames.len()
+        )
+    }
+
+    fn frame(&self, at: usize, frame: &Frame, open: bool) -> String {
+        let file = frame.file.as_deref().unwrap_or_default();
+        let line = frame.line.unwrap_or(0);
+        let code = highlight::lines_of(Path::new(file), line, AROUND);
+        let code = code.map(|lines| code_of(&lines, line, &format!("{file}:{line}"))).unwrap_or_default();
+        let place = self.place(file, frame.line, frame.column);
+        let variables = match &frame.variables {
+            Some(variables) => variables_list(at, variables),
+            None => format!(
+                "<div class=\"variables\" data-frame=\"{at}\" data-lazy>\n<p class=\"text\">Variables of this frame are read when it \
+                 is opened, by a script.</p></div>\n"
+            ),
+        };
+        let prompt = format!(
+            "<form class=\"prompt\" data-frame=\"{at}\" hidden><ol class=\"log\" aria-live=\"polite\" aria-label=\"Answers\"></ol>\
+             <label for=\"ask-{at}\"><span aria-hidden=\"true\">&gt;</span><span class=\"sr\">Rust expression in {name}</span></label>\
+             <textarea id=\"ask-{at}\" rows=\"1\" spellcheck=\"false\" autocomplete=\"off\" autocapitalize=\"off\" \
+             placeholder=\"an expression: items[0].price * 2\"></textarea>\
+             <ul class=\"names\" hidden></ul></form>\n",
+            name = Escaped(&frame.function)
+        );
+        let (open, class) = (if open { " open" } else { "" }, if frame.whose == Whose::Own { "own" } else { "other" });
+        let inlined = if frame.inlined { " <small>inlined</small>" } else { "" };
+        format!(
+            "<li class=\"frame {class}\"><details class=\"card\" data-frame=\"{at}\"{open}>\n<summary><code title=\"{path}\">{name}</code>\
+             {inlined} <small>{short}</small></summary>\n<p class=\"place\">{place}</p>\n{code}{variables}{prompt}</details></li>\n",
+            path = Escaped(&frame.path),
+            name = Escaped(&frame.function),
+            short = Escaped(short(file, frame.line)),
+        )
+    }
+
+    /// A place as text, and as a link where an editor is known.
+    fn place(&self, file: &str, line: Option<u32>, column: Option<u32>) -> String {
+        let Some(line) = line else { return Escaped(file).to_string() };
+        let text = format!("<code>{}:{line}</code>", Escaped(file));
+        match self.editor.link(file, line, column.unwrap_or(1)) {
+            Some(link) => format!("{text} <a href=\"{}\">Open in the editor</a>", Escaped(link)),
+            None => text,
+        }
+    }
+
+    /// Where the error came by; the first is that of the innermost frame, if frames are shown.
+    fn places(&self) -> String {
+        if self.record.is_unmatched() || self.record.places.is_empty() {
+            return String::new();
+        }
+        let shown = self.frames.is_ok_and(|frames| frames.iter().any(|frame| frame.whose == Whose::Own));
+        let mut list = String::new();
+        for (nth, place) in self.record.places.iter().enumerate() {
+            let told = if nth == 0 { "arose at" } else { "then at" };
+            let path = path_of(place);
+            let code = path.as_deref().and_then(|path| highlight::lines_of(path, place.line(), AROUND));
+            let file = path.unwrap_or_else(|| PathBuf::from(place.file()));
+            let told_place = self.place(&file.to_string_lossy(), Some(place.line()), Some(place.column()));
+            let open = if nth == 0 && !shown && self.record.template.is_none() { " open" } else { "" };
+            let code = code.map(|lines| code_of(&lines, place.line(), &place.to_string())).unwrap_or_default();
+            list.push_str(&format!(
+                "<details class=\"card\"{open}><summary><small>{told}</small> <code>{}</code></summary>\n<p class=\"place\">{told_place}</p>\n\
+                 {code}</details>\n",
+                Escaped(place)
+            ));
+        }
+        format!("<section aria-labelledby=\"places\">\n<h2 id=\"places\">Its way</h2>\n{list}</section>\n")
+    }
+
+    fn routes(&self) -> String {
+        if !self.record.is_unmatched() {
+            return String::new();
+        }
+        let (path, method) = (self.record.asked.uri.path(), &self.record.asked.method);
+        let candidates = nearest_first(self.site, path, method);
+        if candidates.is_empty() {
+            return "<p class=\"hint\">The site has no routes.</p>\n".to_owned();
+        }
+        let mut rows = String::new();
+        for candidate in candidates.iter().take(MOST_ROUTES) {
+            let path = Escaped(candidate.path());
+            // Only a path without parameters can be gone to.
+            let path = match candidate.path().contains(['{', '}']) {
+                false => format!("<a href=\"{path}\">{path}</a>"),
+                true => path.to_string(),
+            };
+            let near = if candidate.is_near() { " class=\"near\"" } else { "" };
+            let why = candidate.why().unwrap_or_else(|| candidate.route.place.to_string());
+            let name = candidate.route.name.as_deref().unwrap_or_default();
+            rows.push_str(&format!(
+                "<tr{near}><td>{}</td><td>{path}</td><td>{}</td><td>{}</td></tr>\n",
+                Escaped(candidate.methods()),
+                Escaped(name),
+                Escaped(why)
+            ));
+        }
+        let more = match candidates.len().saturating_sub(MOST_ROUTES) {
+            0 => String::new(),
+            more => format!("<p class=\"text\">and {more} more</p>\n"),
+        };
+        let paste = Escaped(lines_to_paste(path, method));
+        format!(
+            "<section class=\"card\">\n<h2>The site’s routes <small>nearest first</small></h2>\n<section class=\"scroll\" tabindex=\"0\" \
+             aria-label=\"Routes\"><table class=\"mono\">\n<thead><tr><th scope=\"col\">Method</th><th scope=\"col\">Path</th><th \
+             scope=\"col\">Name</th><th scope=\"col\">Line</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></section>\n{more}</section>\n\
+             <section class=\"card\">\n<h2>To answer it, add <small>to the site’s routes, and a handler</small></h2>\n<section \
+             class=\"code\" tabindex=\"0\" aria-label=\"Lines to paste\"><pre class=\"paste\">{paste}</pre></section>\n</section>\n"
+        )
+    }
+
+    /// The stack, with the layer that failed.
+    fn layers(&self) -> String {
+        let path = self.record.asked.uri.path();
+        let below = |mount: &str| {
+            mount.is_empty() || path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let met = self.site.layers().iter().filter(|layer| below(&layer.mount) && layer.route.is_none());
+        let mut rows = String::new();
+        for layer in met {
+            let failed = self.record.layer.is_some_and(|failed| failed == layer.name);
+            let (class, word) =
+                if failed { (" class=\"failed\"", " <strong>it arose here</strong>") } else { ("", "") };
+            rows.push_str(&format!(
+                "<li{class}><code>{}</code>{word} <small>{}</small></li>\n",
+                Escaped(&layer.name),
+                Escaped(layer.place)
+            ));
+        }
+        let end = match (&self.record.route, self.record.layer) {
+            (Some(route), None) => {
+                format!("<li class=\"failed\"><code>{}</code> <strong>the handler</strong></li>\n", Escaped(route))
+            }
+            (Some(route), Some(_)) => format!("<li><code>{}</code></li>\n", Escaped(route)),
+            (None, _) => String::new(),
+        };
+        format!(
+            "<section class=\"card\">\n<h2>The stack <small>outermost first</small></h2>\n<ol class=\"stack\">\n{rows}{end}</ol>\n</section>\n"
+        )
+    }
+
+    fn request(&self) -> String {
+        let asked = &self.record.asked;
+        let mut rows = String::new();
+        if let Some(id) = &asked.id {
+            rows.push_str(&fact("request id", id.as_str()));
+        }
+        for (name, value) in asked.headers() {
+            rows.push_str(&fact(&name, &value));
+        }
+        if let Some(public) = &self.record.public {
+            rows.push_str(&fact("visitors are told", public));
+        }
+        let again = if asked.method == Method::GET { Escaped(asked.url()).to_string() } else { String::new() };
+        let again = match again.as_str() {
+            "" => String::new(),
+            url => format!("<p class=\"text\"><a href=\"{url}\">Send it again</a></p>\n"),
+        };
+        format!(
+            "<section class=\"card\">\n<h2>The request <small>{} {}</small></h2>\n<section class=\"scroll\" tabindex=\"0\" \
+             aria-label=\"Headers\"><table class=\"facts\"><tbody>\n{rows}</tbody></table></section>\n{again}\
+             <form id=\"replay\" hidden><h3>Replay, edited if you like</h3>\n<div class=\"row\"><label>Method <input name=\"method\" \
+             value=\"{}\" size=\"7\"></label> <label class=\"wide\">Address <input name=\"url\" value=\"{}\"></label></div>\n\
+             <label>Headers, a line each <textarea name=\"headers\" rows=\"3\" spellcheck=\"false\">{}</textarea></label>\n\
+             <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\"></textarea></label>\n\
+             <button>Send</button> <output></output></form>\n</section>\n",
+            Escaped(&asked.method),
+            Escaped(asked.url()),
+            Escaped(&asked.method),
+            Escaped(asked.url()),
+            Escaped(replayed(&asked.headers())),
+        )
+    }
+}
+
+/// The headers that a script may send again and that say something of the request itself.
+fn replayed(headers: &[(String, String)]) -> String {
+    let sent = headers.iter().filter(|(name, value)| {
+        (matches!(name.as_str(), "accept" | "accept-language" | "content-type" | "range") || name.starts_with("x-"))
+            && !value.contains('•')
+    });
+    sent.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn fact(name: &str, value: &str) -> String {
+    format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", Escaped(name), Escaped(value))
+}
+
+/// The last part of a path, and the line.
+fn short(file: &str, line: Option<u32>) -> String {
+    let parts: Vec<&str> = file.rsplit('/').take(3).collect();
+    let short = parts.into_iter().rev().collect::<Vec<_>>().join("/");
+    line.map(|line| format!("{short}:{line}")).unwrap_or(short)
+}
+
+/// Whose the frames are that are folded, in words.
+fn folded(frames: &[Frame]) -> String {
+    let names = [
+        (Whose::Framework, "Purlin"),
+        (Whose::Library, "libraries"),
+        (Whose::Std, "the standard library"),
+        (Whose::Unknown, "other code"),
+    ];
+    let there =
+        names.iter().filter(|(whose, _)| frames.iter().any(|frame| frame.whose == *whose)).map(|(_, name)| *name);
+    there.collect::<Vec<_>>().join(", ")
+}
+
+fn variables_list(at: usize, variables: &Variables) -> String {
+    let values: String = variables.values.iter().map(value_item).collect();
+    let lack =
+        variables.lack.as_ref().map(|lack| format!("<p class=\"text\">{}</p>\n", Escaped(lack))).unwrap_or_default();
+    let advice = variables.advice.as_ref();
+    let advice = advice.map(|advice| format!("<pre class=\"paste\">{}</pre>\n", Escaped(advice))).unwrap_or_default();
+    let none = match variables.values.is_empty() && variables.lack.is_none() {
+        true => "<p class=\"text\">No variables here.</p>\n",
+        false => "",
+    };
+    format!(
+        "<div class=\"variables\" data-frame=\"{at}\">\n<h3>Variables</h3>\n{none}<ul>\n{values}</ul>\n{lack}{advice}</div>\n"
+    )
+}
+
+/// What the script builds of JSON looks the same: see `item` there.
+fn value_item(value: &Value) -> String {
+    let note = value.note.as_ref().map(|note| format!(" <em>{}</em>", Escaped(note))).unwrap_or_default();
+    let argument = if value.argument { " <small>argument</small>" } else { "" };
+    // An entry of a map whose key is no simple value is of no type.
+    let kind = if value.kind.is_empty() { String::new() } else { format!(": {}", value.kind) };
+    let head = format!(
+        "<span class=\"name\">{}</span><span class=\"type\">{}</span> = <span class=\"value\">{}</span>{argument}{note}",
+        Escaped(&value.name),
+        Escaped(kind),
+        Escaped(&value.text)
+    );
+    if value.count == 0 {
+        return format!("<li>{head}</li>\n");
+    }
+    let path = value.path.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+    let children: String = value.children.iter().map(value_item).collect();
+    let listed = value.children.len();
+    format!(
+        "<li><details data-path=\"{path}\" data-count=\"{}\" data-listed=\"{listed}\"><summary>{head}</summary>\n<ul>\n{children}</ul>\
+         </details></li>\n",
+        value.count
+    )
+}
+
+/// Numbered lines that are HTML, the one that is meant marked.
+fn code_of(lines: &[(u32, String)], hit: u32, what: &str) -> String {
+    let mut html = String::new();
+    for (number, line) in lines {
+        let class = if *number == hit { " class=\"hit\"" } else { "" };
+        // Writing to a String does not fail.
+        let _ = write!(html, "<span{class}><i>{number}</i>{line}\n</span>");
+    }
+    format!(
+        "<section class=\"code\" tabindex=\"0\" aria-label=\"Source of {}\"><pre>{html}</pre></section>\n",
+        Escaped(what)
+    )
+}
+
+fn plain_code(excerpt: &Excerpt, what: &str) -> String {
+    let lines: Vec<_> = excerpt.lines().map(|(number, line)| (number, Escaped(line).to_string())).collect();
+    code_of(&lines, excerpt.line(), what)
+}
+
+/// The file of a place, if it is on this machine. The name is the compiler's: never the client's.
+fn path_of(place: &Place) -> Option<PathBuf> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    // Paths of a workspace's own crates are relative to its root, which may be above.
+    let roots = manifest.iter().flat_map(|path| path.ancestors()).chain(here.ancestors());
+    roots.map(|root| root.join(place.file())).find(|path| path.is_file())
+}
+
+/// The list of what is kept.
+pub(super) fn list(records: &[Arc<Record>], site: &Site, nonce: &str) -> String {
+    let rows: String = records
+        .iter()
+        .map(|record| {
+            format!(
+                "<tr><td>{}</td><td><a href=\"{PATH}/{}\">{}</a></td><td>{} {}</td><td>{}</td></tr>\n",
+                record.status.as_u16(),
+                Escaped(&record.id),
+                Escaped(record.headline()),
+                Escaped(&record.asked.method),
+                Escaped(record.asked.url()),
+                ago(record)
+            )
+        })
+        .collect();
+    let body = match records {
+        [] => "<p class=\"hint\">Nothing has failed since the site started.</p>\n".to_owned(),
+        _ => format!(
+            "<section class=\"card\">\n<h2>Newest first</h2>\n<section class=\"scroll\" tabindex=\"0\" aria-label=\"Reports\"><table>\n\
+             <thead><tr><th scope=\"col\">Status</th><th scope=\"col\">What</th><th scope=\"col\">Request</th><th scope=\"col\">When</th></tr>\
+             </thead>\n<tbody>\n{rows}</tbody></table></section>\n</section>\n"
+        ),
+    };
+    let tables = format!(
+        "<details class=\"card\"><summary>Routes</summary><section class=\"code\" tabindex=\"0\" aria-label=\"Routes\"><pre \
+         class=\"paste\">{}</pre></section></details>\n<details class=\"card\"><summary>The stack</summary><section class=\"code\" \
+         tabindex=\"0\" aria-label=\"The stack\"><pre class=\"paste\">{}</pre></section></details>\n",
+        Escaped(site.routes_table()),
+        Escaped(site.stack_table())
+    );
+    fill(
+        include_str!("../../templates/debugger.html"),
+        &[
+            ("nonce", Markup::of(nonce)),
+            ("style", Markup(include_str!("../../templates/debugger.css").to_owned())),
+            ("script", Markup(String::new())),
+            ("token", Markup(String::new())),
+            ("id", Markup(String::new())),
+            ("path", Markup::of(PATH)),
+            ("title", Markup::of("Reports")),
+            ("status", Markup::of("Debugger")),
+            ("asked", Markup(String::new())),
+            ("message", Markup::of("Reports of this site")),
+            ("causes", Markup(String::new())),
+            ("links", Markup(format!("<nav aria-label=\"Reports\"><a href=\"{PATH}/reports.json\">JSON</a></nav>"))),
+            ("body", Markup(body + &tables)),
+        ],
+    )
+}
+
+fn ago(record: &Record) -> String {
+    let seconds = record.at.elapsed().map(|since| since.as_secs()).unwrap_or_default();
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3600),
+    }
+}

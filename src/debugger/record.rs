@@ -1,0 +1,197 @@
+//! `Record`: one failure as the debugger keeps it, and the list of the last ones.
+
+use super::engine::Captured;
+use crate::error::Place;
+use crate::template::TemplateError;
+use crate::{Error, Excerpt, MatchedRoute, Request, RequestExt, RequestId};
+use http::header::COOKIE;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// So many are kept; of which a few have a snapshot.
+const MOST: usize = 50;
+
+/// One failure.
+pub(super) struct Record {
+    /// 128 random bits: the address of its page, which nobody guesses.
+    pub(super) id: String,
+    pub(super) at: SystemTime,
+    /// Whether it was met in the body of an answer whose head had left.
+    pub(super) in_body: bool,
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) causes: Vec<String>,
+    pub(super) panic: bool,
+    pub(super) places: Vec<Place>,
+    pub(super) layer: Option<&'static str>,
+    pub(super) route: Option<String>,
+    pub(super) public: Option<String>,
+    pub(super) template: Option<Template>,
+    pub(super) asked: Asked,
+    pub(super) captured: Captured,
+}
+
+/// A template that failed.
+pub(super) struct Template {
+    pub(super) file: String,
+    pub(super) excerpt: Option<Excerpt>,
+    pub(super) trail: Vec<String>,
+}
+
+/// The request, without its body.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) id: Option<RequestId>,
+}
+
+impl Asked {
+    pub(super) fn of(req: &Request) -> Self {
+        let original = req.extensions().get::<crate::request::OriginalUri>().map(|original| &original.0);
+        Self {
+            method: req.method().clone(),
+            uri: original.unwrap_or_else(|| req.uri()).clone(),
+            headers: req.headers().clone(),
+            id: req.id().cloned(),
+        }
+    }
+
+    /// Path and query, with nothing secret in them.
+    pub(super) fn url(&self) -> String {
+        let Some(query) = self.uri.query() else { return self.uri.path().to_owned() };
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
+            _ => pair.to_owned(),
+        });
+        format!("{}?{}", self.uri.path(), shown.collect::<Vec<_>>().join("&"))
+    }
+
+    /// The headers, with nothing secret in them.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let shown = self.headers.iter().map(|(name, value)| {
+            let value = match is_secret(name.as_str()) || name == COOKIE {
+                true => MASK.to_owned(),
+                false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            };
+            (name.to_string(), value)
+        });
+        shown.collect()
+    }
+}
+
+const MASK: &str = "•••";
+
+/// Whether what has this name is not shown.
+pub(super) fn is_secret(name: &str) -> bool {
+    const ANYWHERE: [&str; 9] =
+        ["passw", "secret", "token", "apikey", "authori", "cookie", "signature", "credential", "csrf"];
+    const WORDS: [&str; 5] = ["key", "auth", "card", "pin", "otp"];
+    let lower = name.to_ascii_lowercase();
+    let squeezed: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
+    ANYWHERE.iter().any(|part| squeezed.contains(part))
+        || lower.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+}
+
+impl Record {
+    /// Of an error. What the site's own code says of it, in a `Display`, may panic: then that is what is said.
+    pub(super) fn of(
+        id: String,
+        status: StatusCode,
+        error: &Error,
+        route: Option<&MatchedRoute>,
+        asked: Asked,
+    ) -> Self {
+        let template = error.downcast_ref::<TemplateError>();
+        let chain = crate::panic::guarded(|| error.chain().collect::<Vec<_>>());
+        let mut chain =
+            chain.unwrap_or_else(|_| vec!["the error could not be printed: its own `Display` panicked".into()]);
+        let first = if chain.is_empty() { String::new() } else { chain.remove(0) };
+        let message = match template {
+            // Its place is told below.
+            Some(template) if first == template.to_string() => template.message().to_owned(),
+            _ => first,
+        };
+        let mut places = error.places().to_vec();
+        // `.context(…)?` is two places on one line.
+        places.dedup_by_key(|place| (place.file().to_owned(), place.line()));
+        Self {
+            id,
+            at: SystemTime::now(),
+            in_body: false,
+            status,
+            message,
+            causes: chain,
+            panic: error.is_panic(),
+            places,
+            layer: error.layer(),
+            route: route.map(MatchedRoute::pattern).or(error.route()).map(str::to_owned),
+            public: error.public_message().map(str::to_owned),
+            template: template.map(|template| Template {
+                file: template.file().to_owned(),
+                excerpt: template.excerpt().cloned(),
+                trail: template.trail().to_vec(),
+            }),
+            asked,
+            captured: error.captured().clone(),
+        }
+    }
+
+    /// What happened, on one line.
+    pub(super) fn headline(&self) -> String {
+        if self.panic { format!("panicked: {}", self.message) } else { self.message.clone() }
+    }
+
+    /// Whether no handler was found.
+    pub(super) fn is_unmatched(&self) -> bool {
+        self.route.is_none() && matches!(self.status.as_u16(), 404 | 405)
+    }
+}
+
+/// The last failures, newest first.
+#[derive(Default)]
+pub(super) struct Records(Mutex<VecDeque<Arc<Record>>>);
+
+impl Records {
+    pub(super) fn add(&self, record: Record) -> Arc<Record> {
+        let record = Arc::new(record);
+        let mut records = self.locked();
+        let old = if records.len() == MOST { records.pop_back() } else { None };
+        records.push_front(record.clone());
+        drop(records);
+        // Its snapshot's process ends here, not under the lock.
+        drop(old);
+        record
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Record>> {
+        self.locked().iter().find(|record| record.id == id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Record>> {
+        self.locked().iter().cloned().collect()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_its_name() {
+        for name in ["password", "db_password", "Authorization", "X-Api-Key", "apiKey", "session_token", "card", "key"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["monkey", "author", "quantity", "discard", "spinner", "id"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! `Workbench`: the debugger of one site: it watches requests, keeps what failed, and answers below `/_debug/`.
+
+use super::editor::Editor;
+use super::engine::{Engine, Wanted};
+use super::guard::{Guard, Refused, check_addresses, own_origin, random};
+use super::page::{self, Page};
+use super::record::{Asked, Record, Records};
+use super::tell;
+use crate::request::CspNonce;
+use crate::response::CarriedError;
+use crate::site::{Site, Start};
+use crate::{Body, Error, MatchedRoute, Request, Response, Result, Service, negotiate};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HOST, HeaderName, LAST_MODIFIED, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
+use serde_json::json;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Where the debugger answers.
+pub(super) const PATH: &str = "/_debug";
+
+/// Where a failure can be looked at.
+const X_DEBUG_URL: HeaderName = HeaderName::from_static("x-debug-url");
+
+/// A question is a line or two of Rust.
+const LONGEST_QUESTION: u64 = 64 << 10;
+
+/// The debugger of one site.
+pub(crate) struct Workbench(Arc<Room>);
+
+struct Room {
+    guard: Guard,
+    engine: Engine,
+    records: Records,
+    editor: Editor,
+    site: Arc<Site>,
+}
+
+impl Workbench {
+    /// Opens it, for a site that only this machine can reach.
+    ///
+    /// # Errors
+    ///
+    /// A server that others can reach, a host that is none, a system without threads or randomness.
+    pub(crate) fn start(start: &Start, hosts: &[String], beyond_loopback: bool) -> Result<Self> {
+        if !beyond_loopback {
+            check_addresses(start.addresses())?;
+        }
+        Ok(Self(Arc::new(Room {
+            guard: Guard::new(hosts)?,
+            engine: Engine::start()?,
+            records: Records::default(),
+            editor: Editor::from_env(),
+            site: start.site().clone(),
+        })))
+    }
+
+    pub(crate) async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        let room = &self.0;
+        // Before anything of the request is believed. Who may not see the debugger gets what there is without it.
+        if let Err(refused) = room.guard.may_see(&req) {
+            if is_below(req.uri().path()) {
+                tracing::warn!(target: "purlin::debugger", path = req.uri().path(), %refused, "refused");
+            }
+            return Ok(next.call(req).await);
+        }
+        if is_below(req.uri().path()) {
+            // Boxed, so that other requests have no room kept for it.
+            return Box::pin(room.answer(req)).await;
+        }
+        let visit = Visit::of(&req);
+        let mut response = room.engine.watch(next.call(req)).await;
+        if let Some(error) = response.extensions().get::<CarriedError>().cloned() {
+            Box::pin(room.look_at(visit, &error, &mut response)).await?;
+        } else if response.body().len().is_none() {
+            let route = response.extensions().get::<MatchedRoute>().cloned();
+            let body = response.body_mut().take();
+            *response.body_mut() = Body::new(Watched { body, room: room.clone(), visit, route, ended: false });
+        }
+        Ok(response)
+    }
+}
+
+fn is_below(path: &str) -> bool {
+    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What has to be known of a request when it has been answered.
+struct Visit {
+    asked: Asked,
+    origin: String,
+    nonce: Option<CspNonce>,
+}
+
+impl Visit {
+    fn of(req: &Request) -> Self {
+        let host = req.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        Self { asked: Asked::of(req), origin: own_origin(req, host), nonce: req.extensions().get().cloned() }
+    }
+}
+
+impl Room {
+    /// Keeps a failure, and gives a browser its page.
+    async fn look_at(&self, visit: Visit, error: &Error, response: &mut Response) -> Result<()> {
+        let route = response.extensions().get::<MatchedRoute>();
+        let wants_page = wants_html(&visit.asked.headers) && visit.asked.method != Method::HEAD;
+        let record = Record::of(random()?, response.status(), error, route, visit.asked);
+        // A 404 for curl is an answer, and nothing to look into.
+        if !record.status.is_server_error() && !wants_page {
+            return Ok(());
+        }
+        let record = self.records.add(record);
+        let url = format!("{}{PATH}/{}", visit.origin, record.id);
+        response.headers_mut().insert(X_DEBUG_URL, HeaderValue::try_from(url)?);
+        if !wants_page {
+            return Ok(());
+        }
+        let page = self.page(&record, visit.nonce).await?;
+        let (parts, body) = page.into_parts();
+        let headers = response.headers_mut();
+        // Those of the body that is not there, and any by which another origin could read this one.
+        for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG, LAST_MODIFIED, CONTENT_DISPOSITION] {
+            headers.remove(name);
+        }
+        let shared: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+        shared.iter().for_each(|name| drop(headers.remove(name)));
+        for (name, value) in &parts.headers {
+            headers.insert(name, value.clone());
+        }
+        headers.append(VARY, HeaderValue::from_static("accept"));
+        *response.body_mut() = body;
+        Ok(())
+    }
+
+    async fn page(&self, record: &Arc<Record>, nonce: Option<CspNonce>) -> Result<Response> {
+        let frames = self.engine.frames(record).await;
+        let nonce = nonce.unwrap_or_default();
+        let page = Page {
+            record,
+            frames: frames.as_deref().map_err(String::as_str),
+            site: &self.site,
+            editor: &self.editor,
+            token: self.guard.token(),
+            nonce: nonce.value().unwrap_or_default(),
+        };
+        sealed(crate::html(page.to_html()), nonce.value())
+    }
+
+    /// Answers below `/_debug/`.
+    async fn answer(&self, req: Request) -> Result<Response> {
+        let nonce = req.extensions().get::<CspNonce>().cloned().unwrap_or_default();
+        let path = req.uri().path()[PATH.len()..].trim_matches('/').to_owned();
+        let answer = match path.split_once('/') {
+            None if !matches!(*req.method(), Method::GET | Method::HEAD) => {
+                let error = StatusCode::METHOD_NOT_ALLOWED;
+                told(error, "the debugger's pages are read by GET")
+            }
+            None => match path.as_str() {
+                "" => crate::html(page::list(&self.records.all(), &self.site, nonce.value().unwrap_or_default())),
+                "reports.json" => json(&tell::list(&self.records.all())),
+                name => return self.show(name, nonce).await,
+            },
+            Some((id, what)) => {
+                let (id, what) = (id.to_owned(), what.to_owned());
+                self.reply(&id, &what, req).await
+            }
+        };
+        sealed(answer, nonce.value())
+    }
+
+    /// One report, as a page, as JSON or as Markdown.
+    async fn show(&self, name: &str, nonce: CspNonce) -> Result<Response> {
+        let (id, form) = name.split_once('.').unwrap_or((name, ""));
+        let Some(record) = self.records.find(id) else {
+            let gone = told(StatusCode::NOT_FOUND, GONE);
+            return sealed(gone, None);
+        };
+        let answer = match form {
+            "" => return self.page(&record, Some(nonce)).await,
+            "json" => json(&tell::json(&record, self.engine.frames(&record).await)),
+            "md" => {
+                let mut answer = crate::text(tell::markdown(&record, self.engine.frames(&record).await));
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/markdown; charset=utf-8"));
+                answer
+            }
+            _ => told(StatusCode::NOT_FOUND, "a report is a page, `.json` or `.md`"),
+        };
+        sealed(answer, None)
+    }
+
+    /// What the page asks.
+    async fn reply(&self, id: &str, what: &str, req: Request) -> Response {
+        if let Err(refused) = self.guard.may_ask(&req) {
+            tracing::warn!(target: "purlin::debugger", path = req.uri().path(), %refused, "refused");
+            let status = match refused {
+                Refused::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+                Refused::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Refused::Locked => StatusCode::LOCKED,
+                _ => StatusCode::FORBIDDEN,
+            };
+            return told(status, &refused.to_string());
+        }
+        let Some(record) = self.records.find(id) else {
+            return told(StatusCode::NOT_FOUND, GONE);
+        };
+        let wanted = match req.into_body().collect(LONGEST_QUESTION).await {
+            Ok(body) => serde_json::from_slice::<Wanted>(&body).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(error) => return told(StatusCode::BAD_REQUEST, &error),
+        };
+        let engine = &self.engine;
+        let answer = match what {
+            "variables" => engine.variables(&record, wanted.frame).await.map(|found| json!({ "variables": found })),
+            "open" => engine.open(&record, wanted).await.map(|value| json!({ "value": value })),
+            "evaluate" => engine.evaluate(&record, wanted).await.map(|value| json!({ "value": value })),
+            "complete" => engine.complete(&record, wanted).await.map(|names| json!({ "names": names })),
+            _ => return told(StatusCode::NOT_FOUND, "no such question"),
+        };
+        match answer {
+            Ok(answer) => json(&answer),
+            // An answer, too: the expression was wrong, or its value is not there.
+            Err(error) => json(&json!({ "error": error })),
+        }
+    }
+}
+
+const GONE: &str = "there is no such report: the last 50 are kept, until the site stops";
+
+fn told(status: StatusCode, text: &str) -> Response {
+    let mut answer = crate::text(format!("{text}\n"));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn json(value: &serde_json::Value) -> Response {
+    // Nothing in it can end a script element that it was pasted into.
+    let text = value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let mut answer = crate::text(text);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// Adds what keeps an answer where it belongs: nothing is loaded, no frame shows it, no cache keeps it, no other origin may
+/// include it, and no address of a report leaves in a `Referer`.
+fn sealed(mut answer: Response, nonce: Option<&str>) -> Result<Response> {
+    let own = nonce.map(|nonce| format!("style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "));
+    let policy = format!(
+        "default-src 'none'; {}connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        own.unwrap_or_default()
+    );
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy)?);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    Ok(answer)
+}
+
+/// Whether the client likes a page best. Who takes anything, as curl does, gets text.
+fn wants_html(headers: &HeaderMap) -> bool {
+    const ANY: &str = "purlin/anything";
+    const HTML: &str = "text/html; charset=utf-8";
+    let offered = [ANY, HTML, "application/problem+json", "application/json", "text/markdown", "text/plain"];
+    headers.contains_key(ACCEPT) && negotiate::best_media_type(headers, &offered) == Some(HTML)
+}
+
+/// A streamed body, whose failure is kept though its head has left: the log names the address.
+struct Watched {
+    body: Body,
+    room: Arc<Room>,
+    visit: Visit,
+    route: Option<MatchedRoute>,
+    ended: bool,
+}
+
+impl Watched {
+    fn keep(&self, error: &Error) {
+        let Ok(id) = random() else { return };
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let mut record = Record::of(id, status, error, self.route.as_ref(), self.visit.asked.clone());
+        record.in_body = true;
+        let record = self.room.records.add(record);
+        tracing::error!(
+            target: "purlin::debugger",
+            debug = %format!("{}{PATH}/{}", self.visit.origin, record.id),
+            error = %record.headline().escape_debug(),
+            "the body of an answer failed"
+        );
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        let body = Pin::new(&mut this.body);
+        // A panic here would go through the server.
+        let polled = this.room.engine.scope(|| crate::panic::guarded(|| body.poll_frame(cx)));
+        let frame = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(frame)) => frame,
+            Err(panic) => Some(Err(panic)),
+        };
+        if let Some(Err(error)) = &frame {
+            this.ended = true;
+            this.keep(error);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
