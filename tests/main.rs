@@ -12,6 +12,9 @@ mod csrf;
 #[cfg(feature = "database")]
 mod database;
 mod deadline;
+// What a release build does not contain is not tested in one.
+#[cfg(all(feature = "debugger", feature = "tera", debug_assertions))]
+mod debugger;
 mod error_pages;
 #[cfg(feature = "tera")]
 mod forms;

@@ -75,7 +75,9 @@ impl Workbench {
             return Box::pin(room.answer(req)).await;
         }
         let visit = Visit::of(&req);
-        let mut response = room.engine.watch(next.call(req)).await;
+        // Also a panic right below: of the layer of the site's own error pages, say.
+        let answered = room.engine.watch(crate::panic::caught(next.call(req))).await;
+        let mut response = answered.unwrap_or_else(Response::from);
         if let Some(error) = response.extensions().get::<CarriedError>().cloned() {
             Box::pin(room.look_at(visit, &error, &mut response)).await?;
         } else if response.body().len().is_none() {
