@@ -116,12 +116,12 @@
 
   // The prompt. Its history is one for all pages, the newest last.
   const MOST = 200;
-  for (const form of document.querySelectorAll(".prompt")) {
-    const frame = Number(form.dataset.frame);
-    const [log, input, names] = [form.querySelector(".log"), form.querySelector("textarea"), form.querySelector(".names")];
+  for (const box of document.querySelectorAll(".prompt")) {
+    const frame = Number(box.dataset.frame);
+    const [log, input, names] = [box.querySelector(".log"), box.querySelector("textarea"), box.querySelector(".names")];
     let at = null;
     let draft = "";
-    form.hidden = false;
+    box.hidden = false;
 
     const grow = () => {
       input.rows = Math.min(12, input.value.split("\n").length);
@@ -176,7 +176,6 @@
       names.hidden = found.length === 0;
     };
 
-    form.addEventListener("submit", (event) => event.preventDefault());
     input.addEventListener("input", grow);
     input.addEventListener("keydown", (event) => {
       const lines = input.value.split("\n").length;

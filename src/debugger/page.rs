@@ -13,7 +13,8 @@ use crate::site::Site;
 use http::Method;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 /// So many lines of source before and after a place.
 const AROUND: u32 = 6;
@@ -73,6 +74,7 @@ impl Page<'_> {
             self.routes(),
             self.layers(),
             self.request(),
+            self.extra(),
         ]
         .concat()
     }
@@ -86,12 +88,6 @@ impl Page<'_> {
                     .to_owned(),
             );
         }
-        let message = &self.record.message;
-        if message.contains("State") && message.contains("no ") {
-            hints.push(
-                "A state is given to the site by `.layer(State::new(…))` above the routes that ask for it.".to_owned(),
-            );
-        }
         hints.iter().map(|hint| format!("<p class=\"hint\">{}</p>\n", Escaped(hint))).collect()
     }
 
@@ -100,9 +96,13 @@ impl Page<'_> {
         let code = template.excerpt.as_ref().map(|excerpt| plain_code(excerpt, &template.file)).unwrap_or_default();
         let trail: String = template.trail.iter().map(|place| format!("<li>{}</li>", Escaped(place))).collect();
         let trail = if trail.is_empty() { trail } else { format!("<ul class=\"trail\">{trail}</ul>\n") };
+        let facts = self.record.report.as_ref().and_then(|report| report.template.as_ref());
+        let context =
+            facts.map(|facts| format!("<ul class=\"tree\">{}</ul>\n", tree("its context", &facts.context, true)));
         format!(
-            "<section class=\"card\">\n<h2>The template <code>{}</code></h2>\n{code}{trail}</section>\n",
-            Escaped(&template.file)
+            "<section class=\"card\">\n<h2>The template <code>{}</code></h2>\n{code}{trail}{}</section>\n",
+            Escaped(&template.file),
+            context.unwrap_or_default()
         )
     }
 
@@ -150,8 +150,13 @@ impl Page<'_> {
         let file = frame.file.as_deref().unwrap_or_default();
         let line = frame.line.unwrap_or(0);
         let code = highlight::lines_of(Path::new(file), line, AROUND);
-        let code = code.map(|lines| code_of(&lines, line, &format!("{file}:{line}"))).unwrap_or_default();
+        let code = code.map(|lines| code_of(&lines, line, &format!("frame {at}, {file}:{line}"))).unwrap_or_default();
         let place = self.place(file, frame.line, frame.column);
+        let place = if is_newer(Path::new(file)) {
+            place + " <strong>changed since the program was built: the lines may be others</strong>"
+        } else {
+            place
+        };
         let variables = match &frame.variables {
             Some(variables) => variables_list(at, variables),
             None => format!(
@@ -160,11 +165,11 @@ impl Page<'_> {
             ),
         };
         let prompt = format!(
-            "<form class=\"prompt\" data-frame=\"{at}\" hidden><ol class=\"log\" aria-live=\"polite\" aria-label=\"Answers\"></ol>\
+            "<div class=\"prompt\" data-frame=\"{at}\" hidden><div role=\"log\" aria-label=\"Answers in frame {at}\"><ol class=\"log\"></ol></div>\
              <label for=\"ask-{at}\"><span aria-hidden=\"true\">&gt;</span><span class=\"sr\">Rust expression in {name}</span></label>\
              <textarea id=\"ask-{at}\" rows=\"1\" spellcheck=\"false\" autocomplete=\"off\" autocapitalize=\"off\" \
              placeholder=\"an expression: items[0].price * 2\"></textarea>\
-             <ul class=\"names\" hidden></ul></form>\n",
+             <ul class=\"names\" hidden></ul></div>\n",
             name = Escaped(&frame.function)
         );
         let (open, class) = (if open { " open" } else { "" }, if frame.whose == Whose::Own { "own" } else { "other" });
@@ -255,20 +260,14 @@ impl Page<'_> {
 
     /// The stack, with the layer that failed.
     fn layers(&self) -> String {
-        let path = self.record.asked.uri.path();
-        let below = |mount: &str| {
-            mount.is_empty() || path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let met = self.site.layers().iter().filter(|layer| below(&layer.mount) && layer.route.is_none());
         let mut rows = String::new();
-        for layer in met {
-            let failed = self.record.layer.is_some_and(|failed| failed == layer.name);
+        for (name, place, failed) in self.layers_met() {
             let (class, word) =
                 if failed { (" class=\"failed\"", " <strong>it arose here</strong>") } else { ("", "") };
             rows.push_str(&format!(
                 "<li{class}><code>{}</code>{word} <small>{}</small></li>\n",
-                Escaped(&layer.name),
-                Escaped(layer.place)
+                Escaped(name),
+                Escaped(place)
             ));
         }
         let end = match (&self.record.route, self.record.layer) {
@@ -281,6 +280,44 @@ impl Page<'_> {
         format!(
             "<section class=\"card\">\n<h2>The stack <small>outermost first</small></h2>\n<ol class=\"stack\">\n{rows}{end}</ol>\n</section>\n"
         )
+    }
+
+    /// The layers in the way of the request: their names, their lines, and whether it arose there.
+    fn layers_met(&self) -> Vec<(String, String, bool)> {
+        if let Some(report) = &self.record.report {
+            let met = report.stack.iter().map(|line| (line.name.clone(), line.place.clone(), line.failed));
+            return met.collect();
+        }
+        let route = self.record.route.as_deref();
+        let met = self.site.layers_on(&self.record.asked.method, self.record.asked.uri.path(), route);
+        let failed = |name: &str| self.record.layer == Some(name);
+        met.iter().map(|layer| (layer.name.clone(), layer.place.to_string(), failed(&layer.name))).collect()
+    }
+
+    /// Everything else that the report knows: the form, the session, the user, the log, the configuration.
+    fn extra(&self) -> String {
+        let Some(report) = &self.record.report else { return String::new() };
+        let Ok(serde_json::Value::Object(mut known)) = serde_json::to_value(&**report) else { return String::new() };
+        // Those that are shown above.
+        for name in ["message", "causes", "places", "frames", "stack", "status", "public", "panic", "layer"] {
+            known.remove(name);
+        }
+        if let Some(request) = known.get_mut("request").and_then(serde_json::Value::as_object_mut) {
+            request.remove("headers");
+        }
+        known.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+        let inner: String = known.iter().map(|(name, value)| tree(name, value, false)).collect();
+        format!("<section class=\"card\">\n<h2>Extra data</h2>\n<ul class=\"tree\">{inner}</ul>\n</section>\n")
+    }
+
+    /// The body to send again, if it was read.
+    fn body_again(&self) -> String {
+        let request = self.record.report.as_ref().and_then(|report| report.request.as_ref());
+        let Some(request) = request else { return String::new() };
+        match &request.json {
+            Some(json) => json.to_string(),
+            None => form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.form).finish(),
+        }
     }
 
     fn request(&self) -> String {
@@ -303,18 +340,44 @@ impl Page<'_> {
         format!(
             "<section class=\"card\">\n<h2>The request <small>{} {}</small></h2>\n<section class=\"scroll\" tabindex=\"0\" \
              aria-label=\"Headers\"><table class=\"facts\"><tbody>\n{rows}</tbody></table></section>\n{again}\
-             <form id=\"replay\" hidden><h3>Replay, edited if you like</h3>\n<div class=\"row\"><label>Method <input name=\"method\" \
-             value=\"{}\" size=\"7\"></label> <label class=\"wide\">Address <input name=\"url\" value=\"{}\"></label></div>\n\
+             <form id=\"replay\" hidden><h3>Replay, edited if you like</h3>\n<div class=\"row\"><label>Method <input type=\"text\" name=\"method\" \
+             value=\"{}\" size=\"7\"></label> <label class=\"wide\">Address <input type=\"text\" name=\"url\" value=\"{}\"></label></div>\n\
              <label>Headers, a line each <textarea name=\"headers\" rows=\"3\" spellcheck=\"false\">{}</textarea></label>\n\
-             <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\"></textarea></label>\n\
-             <button>Send</button> <output></output></form>\n</section>\n",
+             <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\">{}</textarea></label>\n\
+             <button type=\"submit\">Send</button> <output></output></form>\n</section>\n",
             Escaped(&asked.method),
             Escaped(asked.url()),
             Escaped(&asked.method),
             Escaped(asked.url()),
             Escaped(replayed(&asked.headers())),
+            Escaped(self.body_again()),
         )
     }
+}
+
+/// JSON as a tree to be opened.
+fn tree(name: &str, value: &serde_json::Value, open: bool) -> String {
+    use serde_json::Value::{Array, Object};
+    let name = Escaped(name);
+    let (count, inner): (usize, String) = match value {
+        Object(map) => (map.len(), map.iter().map(|(name, value)| tree(name, value, false)).collect()),
+        Array(list) => {
+            let numbered = list.iter().enumerate();
+            (list.len(), numbered.map(|(at, value)| tree(&at.to_string(), value, false)).collect())
+        }
+        serde_json::Value::String(text) => {
+            let (name, text) = (name.to_string(), Escaped(text));
+            return format!("<li><span class=\"name\">{name}</span>: {text}</li>");
+        }
+        other => return format!("<li><span class=\"name\">{name}</span>: {}</li>", Escaped(other)),
+    };
+    if count == 0 {
+        return format!("<li><span class=\"name\">{name}</span>: none</li>");
+    }
+    let open = if open { " open" } else { "" };
+    format!(
+        "<li><details{open}><summary><span class=\"name\">{name}</span> <small>{count}</small></summary><ul>{inner}</ul></details></li>"
+    )
 }
 
 /// The headers that a script may send again and that say something of the request itself.
@@ -348,6 +411,14 @@ fn folded(frames: &[Frame]) -> String {
     let there =
         names.iter().filter(|(whose, _)| frames.iter().any(|frame| frame.whose == *whose)).map(|(_, name)| *name);
     there.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a file was changed after the program that runs was built.
+fn is_newer(file: &Path) -> bool {
+    static BUILT: OnceLock<Option<SystemTime>> = OnceLock::new();
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let built = BUILT.get_or_init(|| changed(&std::env::current_exe().ok()?));
+    built.zip(changed(file)).is_some_and(|(built, changed)| changed > built)
 }
 
 fn variables_list(at: usize, variables: &Variables) -> String {

@@ -32,6 +32,7 @@ pub(super) fn json(record: &Record, frames: Result<Vec<Frame>, String>) -> serde
         },
         "frames": frames,
         "no_frames": lack,
+        "report": record.report.as_deref(),
     })
 }
 

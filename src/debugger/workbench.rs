@@ -6,6 +6,7 @@ use super::guard::{Guard, Refused, check_addresses, own_origin, random};
 use super::page::{self, Page};
 use super::record::{Asked, Record, Records};
 use super::tell;
+use crate::report::Report;
 use crate::request::CspNonce;
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
@@ -112,7 +113,8 @@ impl Room {
     async fn look_at(&self, visit: Visit, error: &Error, response: &mut Response) -> Result<()> {
         let route = response.extensions().get::<MatchedRoute>();
         let wants_page = wants_html(&visit.asked.headers) && visit.asked.method != Method::HEAD;
-        let record = Record::of(random()?, response.status(), error, route, visit.asked);
+        let report = response.extensions().get::<Arc<Report>>().cloned();
+        let record = Record::of(random()?, response.status(), error, route, visit.asked, report);
         // A 404 for curl is an answer, and nothing to look into.
         if !record.status.is_server_error() && !wants_page {
             return Ok(());
@@ -292,7 +294,7 @@ impl Watched {
     fn keep(&self, error: &Error) {
         let Ok(id) = random() else { return };
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let mut record = Record::of(id, status, error, self.route.as_ref(), self.visit.asked.clone());
+        let mut record = Record::of(id, status, error, self.route.as_ref(), self.visit.asked.clone(), None);
         record.in_body = true;
         let record = self.room.records.add(record);
         tracing::error!(
