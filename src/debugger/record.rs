@@ -107,7 +107,7 @@ impl Record {
         let template = error.downcast_ref::<TemplateError>();
         let mut chain = match &report {
             // With nothing secret in it.
-            Some(report) => [&[report.message.clone()], report.causes.as_slice()].concat(),
+            Some(report) => [std::slice::from_ref(&report.message), report.causes.as_slice()].concat(),
             None => {
                 let chain = crate::panic::guarded(|| error.chain().collect::<Vec<_>>());
                 chain.unwrap_or_else(|_| vec!["the error could not be printed: its own `Display` panicked".into()])

@@ -1,10 +1,10 @@
 //! In debug builds, makes the page of a failure one to work in: frames with live variables, and a prompt.
 
 use crate::site::{About, Start};
-use crate::{Error, Middleware, Request, Response, Result, Service};
+use crate::{Middleware, Request, Response, Result, Service};
 
 #[cfg(debug_assertions)]
-use crate::debugger::Workbench;
+use crate::{Context, debugger::Workbench};
 #[cfg(debug_assertions)]
 use std::sync::OnceLock;
 
@@ -88,13 +88,13 @@ impl Middleware for Debugger {
     fn start(&self, start: &mut Start) -> Result<()> {
         #[cfg(debug_assertions)]
         if self.workbench.get().is_none() {
-            let named = |error: Error| error.context("the layer Debugger");
-            let workbench = Workbench::start(start, &self.hosts, self.beyond_loopback).map_err(named)?;
+            let workbench = Workbench::start(start, &self.hosts, self.beyond_loopback);
+            let workbench = workbench.context("the layer Debugger")?;
             // Started twice (by a test, say), it stays as it was first.
             let _ = self.workbench.set(workbench);
         }
         #[cfg(not(debug_assertions))]
-        let _: (&mut Start, Option<Error>) = (start, None);
+        let _ = start;
         Ok(())
     }
 }
