@@ -468,6 +468,11 @@ mod tests {
                 "Pair<A,B>::area (closure)",
             ),
             ("app::{impl#4}::area", None, "area"),
+            (
+                "app::rows::{async_fn#0}::{impl#0}::poll_next",
+                Some("<app::rows::{{closure}}::Rows as futures_core::stream::Stream>::poll_next"),
+                "Rows::poll_next",
+            ),
             ("core::option::Option<u8>::unwrap<u8>", None, "Option::unwrap"),
             ("main", None, "main"),
             ("0x1234", None, "0x1234"),

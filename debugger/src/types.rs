@@ -358,13 +358,29 @@ fn starts_segment(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '{'
 }
 
+/// The length of what stands in braces at the beginning: of `{{closure}}`, as symbols have it, both pairs.
+fn braced(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth = depth.saturating_add(1),
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return at.saturating_add(1);
+        }
+    }
+    text.len()
+}
+
 /// A path of segments with `::` between, and what follows it.
 fn split_path(text: &str) -> (&str, &str) {
     let mut end = 0;
     loop {
         let rest = text.get(end..).unwrap_or("");
         let length = if rest.starts_with('{') {
-            rest.find('}').map_or(rest.len(), |at| at.saturating_add(1))
+            braced(rest)
         } else {
             rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
         };
@@ -399,6 +415,9 @@ mod tests {
             ("app::main::{closure_env#2}<u32>", "closure in main<u32>"),
             ("app::load::{async_fn_env#0}", "async fn load"),
             ("app::load::{async_fn#0}::{async_block_env#1}", "async block in load"),
+            ("app::load::{async_fn#0}::Row", "Row"),
+            ("app::load::{{closure}}::Row<app::B>", "Row<B>"),
+            ("{{closure}", "{{closure}"),
             ("[[u8; 2]; 3]", "[[u8; 2]; 3]"),
             ("<app::Circle as app::Shape>::{vtable}", "<Circle as Shape>::{vtable}"),
             ("*const u8", "*const u8"),
