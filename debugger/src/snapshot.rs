@@ -22,6 +22,7 @@ pub struct Limits {
     snapshots: usize,
     per_second: usize,
     resident_bytes: u64,
+    total_bytes: u64,
     age: Duration,
     answer_within: Duration,
 }
@@ -30,16 +31,17 @@ impl Limits {
     /// All of them at their defaults.
     pub fn new() -> Self {
         Self {
-            snapshots: 4,
+            snapshots: 10,
             per_second: 10,
             resident_bytes: 1 << 30,
+            total_bytes: 2 << 30,
             age: Duration::from_secs(600),
             answer_within: Duration::from_secs(2),
         }
     }
 
-    /// How many snapshots there are at a time; 4 by default, and none at all with 0. A further one ends the one whose last
-    /// reading, or else making, is longest ago.
+    /// How many snapshots there are at a time; 10 by default, and none at all with 0. A further one ends the one whose last
+    /// reading, or else making, is longest ago. Of a large process there are fewer: see [`total_bytes`](Limits::total_bytes).
     pub fn snapshots(mut self, count: usize) -> Self {
         self.snapshots = count;
         self
@@ -57,6 +59,13 @@ impl Limits {
     /// process stands still for as long as the copy is prepared, some 20 milliseconds at 1 GiB.
     pub fn resident_bytes(mut self, bytes: u64) -> Self {
         self.resident_bytes = bytes;
+        self
+    }
+
+    /// How much memory all snapshots may come to, if the process changed all that it shares with them; 2 GiB by default: twenty
+    /// of a process that has 100 MiB resident, two of one that has 1 GiB. There may always be one.
+    pub fn total_bytes(mut self, bytes: u64) -> Self {
+        self.total_bytes = bytes;
         self
     }
 
@@ -256,7 +265,8 @@ impl Shared {
             return Err(Refusal::Resident { found, limit: limits.resident_bytes });
         }
         taken.recent.push_back(now);
-        taken.make_room(limits.snapshots);
+        let fitting = limits.total_bytes / found.max(1);
+        taken.make_room(limits.snapshots.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1));
         let frozen = Frozen::take(limits.age, limits.answer_within)
             .map_err(|(step, error)| Refusal::Failed { step, errno: error.raw_os_error().unwrap_or(0) })?;
         let frozen = Arc::new(frozen);

@@ -38,6 +38,24 @@ fn a_further_one_ends_the_one_longest_out_of_use() {
 }
 
 #[test]
+fn together_they_stay_within_the_memory_that_is_given_to_them() {
+    alone("bounds::together_they_stay_within_the_memory_that_is_given_to_them", || {
+        let snapshots = snapshots(limits().total_bytes(400 << 20));
+        let small = [freeze(&snapshots), freeze(&snapshots), freeze(&snapshots), freeze(&snapshots)];
+        assert_eq!(snapshots.count(), 4);
+        let large = black_box(vec![1_u8; 120 << 20]);
+        let kept = freeze(&snapshots);
+        // Three of them would have room.
+        assert!((2..=3).contains(&snapshots.count()), "{}", snapshots.count());
+        assert_eq!((small[0].ended(), kept.ended()), (Some(Ended::Evicted), None));
+        let tight = super::snapshots(limits().total_bytes(1));
+        let (first, second) = (freeze(&tight), freeze(&tight));
+        assert_eq!((first.ended(), second.ended()), (Some(Ended::Evicted), None));
+        drop(black_box(large));
+    });
+}
+
+#[test]
 fn what_was_read_before_its_end_is_still_known() {
     let snapshots = snapshots(limits().snapshots(1));
     let value = black_box([7_u8; 3]);
@@ -91,13 +109,12 @@ fn a_storm_of_failures_gets_ten_snapshots_a_second() {
             assert_eq!(refusal.to_string(), "the limit of 10 snapshots a second was reached");
             assert!(!refusal.is_lasting());
         }
-        assert_eq!(snapshots.count(), 4);
-        eventually("six of the ten are gone, and reaped", || children().len() == 4);
+        assert_eq!((snapshots.count(), children().len()), (10, 10));
         // One descriptor for each that is alive, though all fifty captures are held.
         let alive = descriptors(std::process::id());
         drop(captures);
         eventually("all are gone", || children().is_empty());
-        eventually("with their descriptors", || descriptors(std::process::id()) == alive - 4);
+        eventually("with their descriptors", || descriptors(std::process::id()) == alive - 10);
         eventually("a second later there may be another", || {
             snapshots.capture().is_some_and(|capture| capture.memory.is_ok())
         });
