@@ -14,7 +14,7 @@ pub(crate) const MASK: &str = "•••";
 /// A value is hidden if its name has one of these words in it, whatever the case and whether it is written `api_key`,
 /// `apiKey` or `X-Api-Key`: `passw`, `pwd`, `passphrase`, `secret`, `token`, `key`, `auth`, `cookie`, `session`, `csrf`,
 /// `signature`, `credential`, `private`, `card`; or if one of its words is `pass`, `pw`, `pin`, `otp`, `cvv`, `cvc`, `sid`,
-/// `sig`, `jwt`, `ssn`, `iban` or `code`. `author`, `keyword` and `keyboard` are no such names.
+/// `sig`, `jwt`, `ssn`, `iban` or `code`. `author`, `authority` (of a URL), `keyword` and `keyboard` are no such names.
 ///
 /// It is used once, where a report is made, for everything in it: headers, query, form, nested values of sessions and of a
 /// template's context, settings, fields of the log. In free text (messages, causes, log lines)
@@ -65,7 +65,7 @@ const PARTS: [&str; 14] = [
 const WORDS: [&str; 12] = ["pass", "pw", "pin", "otp", "cvv", "cvc", "sid", "sig", "jwt", "ssn", "iban", "code"];
 
 /// Words that have one of `PARTS` in them and mean nothing secret.
-const HARMLESS: [&str; 5] = ["author", "authors", "keyword", "keywords", "keyboard"];
+const HARMLESS: [&str; 7] = ["author", "authors", "authority", "authorities", "keyword", "keywords", "keyboard"];
 
 impl Redaction {
     /// The names above.
@@ -86,7 +86,7 @@ impl Redaction {
     }
 
     /// What either hides.
-    pub(super) fn and(&self, other: Self) -> Self {
+    pub(crate) fn and(&self, other: Self) -> Self {
         let mut both = self.clone();
         both.also.extend(other.also);
         both.values.extend(other.values);
@@ -374,6 +374,9 @@ mod tests {
             "author",
             "authors",
             "bookAuthor",
+            "authority",
+            "uri.authority",
+            "certificateAuthorities",
             "keyword",
             "keywords",
             "keyboard",
