@@ -449,6 +449,33 @@ impl<T: Clone + Send + Sync + 'static> Middleware for State<T> {
     }
 }
 
+/// No layer provides the state that a handler asks for; where the site was checked, its start says so first.
+#[derive(Debug)]
+pub(crate) struct MissingState(&'static str);
+
+impl MissingState {
+    pub(crate) fn of<T>() -> Self {
+        Self(std::any::type_name::<T>())
+    }
+
+    /// The type without modules: `Arc<Greeting>`.
+    pub(crate) fn short(&self) -> String {
+        let mut short = String::with_capacity(self.0.len());
+        for part in self.0.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
+            short.push_str(part.rsplit_once("::").map_or(part, |(_, name)| name));
+        }
+        short
+    }
+}
+
+impl std::fmt::Display for MissingState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no state of type {}", self.0)
+    }
+}
+
+impl std::error::Error for MissingState {}
+
 /// Apart from other extensions of the same type.
 #[derive(Clone)]
 struct Provided<T>(T);
@@ -457,7 +484,7 @@ impl<T: Clone + Send + Sync + 'static> FromRequest for State<T> {
     async fn from_request(req: &mut Request) -> Result<Self> {
         match req.extensions().get::<Provided<T>>() {
             Some(Provided(value)) => Ok(Self(value.clone())),
-            None => Err(Error::internal(format!("no state of type {}", std::any::type_name::<T>()))),
+            None => Err(MissingState::of::<T>().into()),
         }
     }
 

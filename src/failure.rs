@@ -2,6 +2,7 @@
 
 mod accept;
 mod details;
+pub(crate) mod hints;
 pub(crate) mod markup;
 pub(crate) mod routes;
 
@@ -14,6 +15,7 @@ use crate::report::{Frame, Report};
 use crate::site::Site;
 use crate::template::{Facts, TemplateError};
 use crate::{Error, Excerpt, MatchedRoute, RequestId};
+use hints::Hint;
 use http::StatusCode;
 use markup::{Escaped, Markup, fill};
 use routes::Candidate;
@@ -21,6 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::slice;
 
 /// The facts of one failed answer.
 pub(crate) struct Failure<'a> {
@@ -92,6 +95,13 @@ impl Failure<'_> {
             Some(_) => "the handler answered with this status and an empty body",
             None => "a layer answered with this status and an empty body",
         }
+    }
+
+    /// What to do about it. The site's own code is called, which may panic.
+    fn hints(&self) -> Vec<Hint> {
+        let chain = || self.report.map(|report| [slice::from_ref(&report.message), &report.causes].concat());
+        let hints = crate::panic::guarded(|| Some(hints::of(self.error?, &chain().unwrap_or_default())));
+        hints.ok().flatten().unwrap_or_default()
     }
 
     fn causes(&self) -> &[String] {
@@ -228,6 +238,10 @@ impl Failure<'_> {
         text.push('\n');
         for cause in self.causes() {
             text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        for Hint { text: hint, paste } in self.hints() {
+            text.push_str(&format!("\nwhat to do: {hint}\n"));
+            paste.iter().flat_map(|lines| lines.lines()).for_each(|line| text.push_str(&format!("    {line}\n")));
         }
         for (place, excerpt) in self.places() {
             text.push_str(&format!("\nat {place}\n"));

@@ -12,6 +12,7 @@ mod tera_engine;
 pub use ::tera;
 pub(crate) use engine::Facts;
 pub use engine::{Engine, Links, Page};
+pub(crate) use error::MissingTemplate;
 pub use error::TemplateError;
 pub use names::Names;
 #[cfg(feature = "tera")]

@@ -1,5 +1,6 @@
 //! The page for the developer: what happened, where, and what to do.
 
+use super::hints::Hint;
 use super::markup::{self, Escaped, Markup, fill};
 use super::routes::{Candidate, lines_to_paste};
 use super::{Failure, TemplateError};
@@ -24,7 +25,16 @@ impl Failure<'_> {
                 ("id", Markup(id.unwrap_or_default())),
                 ("message", Markup::of(self.message())),
                 ("causes", self.causes_list()),
-                ("body", Markup(self.places_list() + &self.routes_list() + &self.frames_list() + &self.facts_table())),
+                (
+                    "body",
+                    Markup(
+                        self.hints_list()
+                            + &self.places_list()
+                            + &self.routes_list()
+                            + &self.frames_list()
+                            + &self.facts_table(),
+                    ),
+                ),
                 ("note", self.note(visitors)),
             ],
         )
@@ -37,6 +47,24 @@ impl Failure<'_> {
         }
         let cause = |cause: &String| format!("<li><span>caused by</span> {}</li>\n", Escaped(cause));
         Markup(format!("<ul class=\"causes\">\n{}</ul>\n", causes.iter().map(cause).collect::<String>()))
+    }
+
+    fn hints_list(&self) -> String {
+        let hints = self.hints();
+        let told = |hint: &Hint| {
+            let paste = hint.paste.as_ref().map(|lines| {
+                format!(
+                    "<section class=\"code paste\" tabindex=\"0\" aria-label=\"What to write\"><pre><code>{}</code></pre></section>\n",
+                    Escaped(lines)
+                )
+            });
+            format!(
+                "<section class=\"card\">\n<h2>What to do</h2>\n<p class=\"text\">{}</p>\n{}</section>\n",
+                Escaped(&hint.text),
+                paste.unwrap_or_default()
+            )
+        };
+        hints.iter().map(told).collect()
     }
 
     /// The first place is open: it is where the error arose.

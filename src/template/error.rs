@@ -93,3 +93,60 @@ impl fmt::Display for TemplateError {
 }
 
 impl std::error::Error for TemplateError {}
+
+/// No template has this name.
+#[derive(Debug)]
+pub(crate) struct MissingTemplate {
+    name: String,
+    folder: Option<String>,
+    nearest: Option<String>,
+    near: Vec<String>,
+}
+
+/// So many that there are instead are named.
+const MOST_NEAR: usize = 5;
+
+impl MissingTemplate {
+    /// With the folder where templates lie, if they are on disk, and the names that there are.
+    #[cfg_attr(not(any(feature = "tera", test)), expect(dead_code, reason = "other engines have errors of their own"))]
+    pub(crate) fn new<'a>(name: &str, folder: Option<&str>, known: impl IntoIterator<Item = &'a str> + Clone) -> Self {
+        let nearest = crate::nearest::nearest(name, known.clone()).map(str::to_owned);
+        // The framework's own are for no handler to name.
+        let mut near: Vec<&str> = known.into_iter().filter(|known| !known.starts_with("purlin/")).collect();
+        // A name of any length is the client's, if a handler takes it from the address.
+        if name.len() <= LONGEST_NAME {
+            near.sort_by_key(|known| crate::nearest::slips(name, known));
+        }
+        near.truncate(MOST_NEAR);
+        let near = near.into_iter().map(str::to_owned).collect();
+        Self { name: name.to_owned(), folder: folder.map(str::to_owned), nearest, near }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn folder(&self) -> Option<&str> {
+        self.folder.as_deref()
+    }
+
+    /// Those that there are, the nearest first.
+    pub(crate) fn near(&self) -> &[String] {
+        &self.near
+    }
+}
+
+/// A longer name is not compared.
+const LONGEST_NAME: usize = 200;
+
+impl fmt::Display for MissingTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no template is called `{}`", self.name)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, ": did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for MissingTemplate {}

@@ -2,7 +2,7 @@
 
 use super::engine::CSRF_FIELD;
 use super::scan::{Call, Mentions, position, scan};
-use super::{Engine, Links, Page, TemplateError};
+use super::{Engine, Links, MissingTemplate, Page, TemplateError};
 use crate::csrf::CsrfToken;
 use crate::nearest::nearest;
 use crate::site::Site;
@@ -298,9 +298,12 @@ impl Engine for Tera {
         };
         let template = page.template();
         if !set.tera.contains_template(template) {
-            let hint = nearest(template, set.sources.keys().map(String::as_str));
-            let hint = hint.map(|known| format!(": did you mean `{known}`?")).unwrap_or_default();
-            return Err(Error::internal(format!("no template is called `{template}`{hint}")));
+            let here = std::env::current_dir().unwrap_or_default();
+            let folder =
+                self.assets.as_folder().map(|folder| folder.strip_prefix(&here).unwrap_or(folder).to_string_lossy());
+            return Err(
+                MissingTemplate::new(template, folder.as_deref(), set.sources.keys().map(String::as_str)).into()
+            );
         }
         let context = context(page)?;
         let now = Now { links: page.links().clone(), csrf: page.csrf().cloned() };
@@ -456,7 +459,7 @@ fn linked(link: impl FnOnce(&Links) -> Result<String>) -> TeraResult<String> {
 }
 
 /// Arguments that can stand in a URL, as text.
-fn arguments(kwargs: &Kwargs) -> TeraResult<Vec<(&str, String)>> {
+pub(super) fn arguments(kwargs: &Kwargs) -> TeraResult<Vec<(&str, String)>> {
     let argument = |(key, value): (_, &Value)| {
         let key: &::tera::value::Key<'static> = key;
         let key = key.as_str().unwrap_or_default();
@@ -499,7 +502,7 @@ fn text(bytes: &Bytes) -> &str {
 }
 
 /// Tera's messages begin with a capital, ours do not.
-fn lower(message: &str) -> String {
+pub(super) fn lower(message: &str) -> String {
     let mut chars = message.chars();
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
