@@ -29,7 +29,7 @@ const equal = (where, what, found, expected) => {
   }
 };
 
-const answers = (page) => page.locator(".frames details[open] .log > li:not(.asked)");
+const answers = (page) => page.locator("details[open] .log > li:not(.asked), #ask .log > li:not(.asked)");
 // The last answer, once there are so many.
 const answer = async (page, count) => {
   await page.waitForFunction(
@@ -103,6 +103,7 @@ const panic = async (page, where) => {
   await other.locator(".variables h3").waitFor();
 
   await page.click("#unfold");
+  await page.locator("#replay > summary").click();
   await page.locator("#replay button").click();
   await page.locator("#replay output a").waitFor();
   equal(where, "replay", /It answered 500/.test(await page.locator("#replay output").innerText()), true);
@@ -110,6 +111,33 @@ const panic = async (page, where) => {
   await page.waitForFunction(() => document.querySelector("#copy").textContent === "Copied");
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   equal(where, "Markdown", copied.startsWith("# 500 panicked: index out of bounds"), true);
+};
+
+// The prompt where nothing failed.
+const list = async (page, where) => {
+  equal(where, "the table", (await page.locator("tbody").innerText()).includes("reading the quantity"), true);
+  const input = page.locator("#ask-site");
+  await input.focus();
+  await page.keyboard.type("routes | le");
+  await page.keyboard.press("Tab");
+  await page.waitForFunction(() => document.querySelector("#ask-site").value === "routes | length");
+  await page.keyboard.press("Enter");
+  equal(where, "an answer", await answer(page, 1), "7: number");
+  await page.keyboard.type("routes[1]");
+  await page.keyboard.press("Enter");
+  await answer(page, 2);
+  await page.locator("#ask .log > li:not(.asked) summary").first().click();
+  await page.locator("#ask .log").getByText("/panics/{row}").first().waitFor();
+  await page.keyboard.press("Escape");
+  await input.focus();
+  await page.keyboard.type("config | nonsense");
+  await page.keyboard.press("Enter");
+  equal(where, "a mistake", /nonsense/.test(await answer(page, 3)), true);
+  await page.reload();
+  await page.locator("#ask-site").focus();
+  await page.keyboard.press("ArrowUp");
+  equal(where, "its own history", await page.locator("#ask-site").inputValue(), "config | nonsense");
+  await page.locator("#ask-site").fill("");
 };
 
 const shows = (selector, text) => async (page, where) => {
@@ -121,6 +149,7 @@ const pages = [
   ["panic", "/panics/7", panic],
   ["error", "/fails/seven", shows(".own .variables", 'trimmed: &str = "seven"')],
   ["template", "/template", shows(".hit", "item.price")],
+  ["hint", "/missing", shows(".hint", "Create a template receipt.html, or name one that there is: cart.html")],
   ["layer", "/quota", shows(".stack .failed", "Quota")],
   ["404", "/panic/7", shows(".near", "/panics/{row}")],
   ["body", async (page) => {
@@ -129,7 +158,7 @@ const pages = [
     await page.locator("tbody a").first().click();
     await page.waitForLoadState();
   }, shows(".own .code .hit", "self.0[at]")],
-  ["list", "/_debug/", shows("tbody", "reading the quantity")],
+  ["list", "/_debug/", list],
 ];
 
 for (const colorScheme of ["light", "dark"]) {

@@ -71,6 +71,11 @@ async fn template() -> View {
     View::new("cart.html", serde_json::json!({ "customer": "Ada", "items": [{ "name": "tea" }] }))
 }
 
+/// A template that nobody wrote.
+async fn missing() -> View {
+    View::new("receipt.html", serde_json::json!({ "total": 57.0 }))
+}
+
 /// A layer with a mistake.
 struct Quota {
     per_day: u32,
@@ -109,7 +114,7 @@ async fn home() -> Response {
     html(
         "<!DOCTYPE html><html lang=en><title>Failures</title><ul>\
          <li><a href=/panics/7>A panic, three calls deep</a><li><a href=/fails/seven>An error of a helper</a>\
-         <li><a href=/template>A template</a><li><a href=/quota>A layer</a><li><a href=/streams>A streamed body</a>\
+         <li><a href=/template>A template</a><li><a href=/missing>A missing one</a><li><a href=/quota>A layer</a><li><a href=/streams>A streamed body</a>\
          <li><a href=/panic/7>No such page</a><li><a href=/_debug/>All reports</a></ul>",
     )
 }
@@ -124,6 +129,7 @@ fn app() -> App<impl Service> {
         .route("/panics/{row}", get(panics).name("panics"))
         .route("/fails/{quantity}", get(fails).name("fails"))
         .route("/template", get(template))
+        .route("/missing", get(missing))
         .route("/quota", get(async || "enough").layer(Quota { per_day: 3 }))
         .route("/streams", get(streams));
     Stack::new()

@@ -3,6 +3,7 @@
 //! The layer looks at each failed answer and keeps a [`Record`](record::Record) of it; the page at `/_debug/ID` shows it, and asks
 //! the [`Engine`](engine::Engine) for the values of variables. All of it is behind the [`Guard`](guard::Guard).
 
+mod console;
 mod editor;
 mod engine;
 mod guard;

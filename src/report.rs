@@ -15,6 +15,8 @@ mod trail;
 pub(crate) mod write;
 
 pub use crate::recording::{Line, Span};
+#[cfg(all(feature = "debugger", debug_assertions))]
+pub(crate) use desk::BodyReport;
 pub(crate) use desk::{Desk, Watched};
 pub(crate) use evidence::Evidence;
 pub use folder::Folder;

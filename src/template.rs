@@ -2,6 +2,8 @@
 
 mod engine;
 mod error;
+#[cfg(all(feature = "tera", feature = "debugger", debug_assertions))]
+mod expression;
 mod names;
 #[cfg(feature = "tera")]
 mod scan;
@@ -14,6 +16,8 @@ pub(crate) use engine::Facts;
 pub use engine::{Engine, Links, Page};
 pub(crate) use error::MissingTemplate;
 pub use error::TemplateError;
+#[cfg(all(feature = "tera", feature = "debugger", debug_assertions))]
+pub(crate) use expression::evaluate;
 pub use names::Names;
 #[cfg(feature = "tera")]
 pub use tera_engine::Tera;

@@ -37,7 +37,7 @@
     const shown = element("span", "value", value.text);
     const type = element("span", "type", value.type ? `: ${value.type}` : "");
     const parts = value.name ? [element("span", "name", value.name), type, " = ", shown] : [shown, type];
-    if (value.argument) parts.push(" ", element("small", "", "argument"));
+    if (value.argument) parts.unshift(element("small", "", "argument"), " ");
     if (value.note) parts.push(" ", element("em", "", value.note));
     return parts;
   };
@@ -114,10 +114,11 @@
     });
   }
 
-  // The prompt. Its history is one for all pages, the newest last.
+  // The prompt. Its history is one for all pages, the newest last; that about the site has its own, being of another language.
   const MOST = 200;
   for (const box of document.querySelectorAll(".prompt")) {
-    const frame = Number(box.dataset.frame);
+    const frame = Number(box.dataset.frame) || 0;
+    const asked = box.dataset.frame === "site" ? "history.site" : "history";
     const [log, input, names] = [box.querySelector(".log"), box.querySelector("textarea"), box.querySelector(".names")];
     let at = null;
     let draft = "";
@@ -132,7 +133,7 @@
       grow();
     };
     const back = (step) => {
-      const history = kept("history") ?? [];
+      const history = kept(asked) ?? [];
       if (at === null) [at, draft] = [history.length, input.value];
       at = Math.max(0, Math.min(history.length, at + step));
       put(at === history.length ? draft : history[at]);
@@ -141,8 +142,8 @@
     const ask = async () => {
       const text = input.value.trim();
       if (!text) return;
-      const history = (kept("history") ?? []).filter((line) => line !== text);
-      keep("history", [...history, text].slice(-MOST));
+      const history = (kept(asked) ?? []).filter((line) => line !== text);
+      keep(asked, [...history, text].slice(-MOST));
       at = null;
       put("");
       // Its place is taken at once: a later answer may be quicker.
@@ -192,7 +193,7 @@
     });
   }
 
-  const replay = document.getElementById("replay");
+  const replay = document.querySelector("#replay form");
   if (replay) {
     replay.hidden = false;
     replay.addEventListener("submit", async (event) => {

@@ -54,6 +54,23 @@ fn lines(source: &str, line: u32, around: u32) -> Vec<(u32, String)> {
     lines
 }
 
+/// A line of a template as HTML: what the engine reads, and the tags of markup.
+pub(super) fn template_line(line: &str) -> String {
+    let line = line.char_indices().nth(LONGEST_LINE).map_or(line, |(end, _)| &line[..end]);
+    let marks = [("{{", "}}", "m"), ("{%", "%}", "m"), ("{#", "#}", "c"), ("<!--", "-->", "c"), ("<", ">", "t")];
+    let (mut html, mut rest) = (String::new(), line);
+    while !rest.is_empty() {
+        let found = marks.iter().filter_map(|mark| Some((rest.find(mark.0)?, mark)));
+        // Of two at one place the longer comes first in the table.
+        let Some((at, (open, close, class))) = found.min_by_key(|(at, _)| *at) else { break };
+        html.push_str(&Escaped(&rest[..at]).to_string());
+        let end = rest[at + open.len()..].find(close).map_or(rest.len(), |end| at + open.len() + end + close.len());
+        html.push_str(&format!("<b class=\"{class}\">{}</b>", Escaped(&rest[at..end])));
+        rest = &rest[end..];
+    }
+    html + &Escaped(rest).to_string()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Plain,
@@ -193,6 +210,19 @@ fn block_comment(rest: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_template_is_coloured_and_nothing_in_it_is_markup() {
+        for (line, expected) in [
+            ("", ""),
+            ("plain & simple", "plain &amp; simple"),
+            ("<li>{{ a.b }}: x", "<b class=\"t\">&lt;li&gt;</b><b class=\"m\">{{ a.b }}</b>: x"),
+            ("{% if a > 1 %}{# no #}", "<b class=\"m\">{% if a &gt; 1 %}</b><b class=\"c\">{# no #}</b>"),
+            ("<!-- <b> --> {{ open", "<b class=\"c\">&lt;!-- &lt;b&gt; --&gt;</b> <b class=\"m\">{{ open</b>"),
+        ] {
+            assert_eq!(template_line(line), expected);
+        }
+    }
 
     #[test]
     fn words_have_the_colours_of_what_they_are() {

@@ -1,14 +1,15 @@
 //! The page: HTML that says all of it without a script, and that a script makes one to work in.
 
 use super::editor::Editor;
-use super::engine::{Frame, Value, Variables, Whose};
+use super::engine::{Frame, Frames, Value, Variables, Whose};
 use super::highlight;
 use super::record::Record;
-use super::workbench::PATH;
+use super::workbench::{PATH, SITE};
 use crate::Excerpt;
 use crate::error::Place;
+use crate::failure::hints::Hint;
 use crate::failure::markup::{Escaped, Markup, fill};
-use crate::failure::routes::{lines_to_paste, nearest_first};
+use crate::failure::routes::{Candidate, lines_to_paste, nearest_first};
 use crate::site::Site;
 use http::Method;
 use std::fmt::Write;
@@ -25,7 +26,7 @@ const MOST_ROUTES: usize = 100;
 /// One report.
 pub(super) struct Page<'a> {
     pub(super) record: &'a Record,
-    pub(super) frames: Result<&'a [Frame], &'a str>,
+    pub(super) frames: Result<&'a Frames, &'a str>,
     pub(super) site: &'a Site,
     pub(super) editor: &'a Editor,
     pub(super) token: &'a str,
@@ -39,6 +40,8 @@ impl Page<'_> {
         let causes: String =
             record.causes.iter().map(|cause| format!("<li><span>caused by</span> {}</li>\n", Escaped(cause))).collect();
         let causes = if causes.is_empty() { causes } else { format!("<ul class=\"causes\">\n{causes}</ul>\n") };
+        let kind = record.report.as_ref().and_then(|report| report.kind.as_deref());
+        let kind = kind.map(|kind| format!(" <span>{}</span>", Escaped(kind))).unwrap_or_default();
         let id = Escaped(&record.id);
         let links = format!(
             "<nav aria-label=\"This report\"><a href=\"{PATH}/{id}\">Address of this report</a> \
@@ -56,7 +59,8 @@ impl Page<'_> {
                 ("path", Markup::of(PATH)),
                 ("title", Markup::of(format!("{} {}", record.status.as_u16(), record.headline()))),
                 ("status", Markup::of(format!("{} {title}", record.status.as_u16()))),
-                ("asked", Markup::of(format!("{} {}", record.asked.method, record.asked.url()))),
+                ("asked", Markup::of(format!("{} {}", record.asked.method, record.url()))),
+                ("kind", Markup(kind)),
                 ("message", Markup::of(record.headline())),
                 ("causes", Markup(causes)),
                 ("links", Markup(links)),
@@ -67,7 +71,7 @@ impl Page<'_> {
 
     fn body(&self) -> String {
         [
-            self.hint(),
+            self.hints(),
             self.template(),
             self.stack_of_frames(),
             self.places(),
@@ -79,21 +83,37 @@ impl Page<'_> {
         .concat()
     }
 
-    /// What there is to say first.
-    fn hint(&self) -> String {
-        let mut hints = Vec::new();
+    /// What there is to say first, and what to do.
+    fn hints(&self) -> String {
+        let mut notes = String::new();
         if self.record.in_body {
-            hints.push(
-                "It arose in the body of the answer, whose head had left: the client saw the connection cut, not this page."
-                    .to_owned(),
+            notes.push_str(
+                "<p class=\"note\">It arose in the body of the answer, whose head had left: the client saw the connection cut, not \
+                 this page.</p>\n",
             );
         }
-        hints.iter().map(|hint| format!("<p class=\"hint\">{}</p>\n", Escaped(hint))).collect()
+        let mut hints = self.record.hints.clone();
+        if self.record.is_unmatched() {
+            let (path, method) = (self.record.asked.uri.path(), &self.record.asked.method);
+            let nearest = nearest_first(self.site, path, method).into_iter().next().filter(Candidate::is_near);
+            hints.extend(nearest.map(|nearest| Hint { text: nearest.advice(), paste: None }));
+        }
+        if hints.is_empty() {
+            return notes;
+        }
+        let told = hints.iter().map(|hint| {
+            let paste = hint.paste.as_ref().map(|lines| format!("<pre>{}</pre>\n", Escaped(lines)));
+            format!("<p>{}</p>\n{}", Escaped(&hint.text), paste.unwrap_or_default())
+        });
+        let told: String = told.collect();
+        format!(
+            "{notes}<section class=\"hint\" aria-labelledby=\"to-do\">\n<h2 id=\"to-do\">What to do</h2>\n{told}</section>\n"
+        )
     }
 
     fn template(&self) -> String {
         let Some(template) = &self.record.template else { return String::new() };
-        let code = template.excerpt.as_ref().map(|excerpt| plain_code(excerpt, &template.file)).unwrap_or_default();
+        let code = template.excerpt.as_ref().map(|excerpt| template_code(excerpt, &template.file)).unwrap_or_default();
         let trail: String = template.trail.iter().map(|place| format!("<li>{}</li>", Escaped(place))).collect();
         let trail = if trail.is_empty() { trail } else { format!("<ul class=\"trail\">{trail}</ul>\n") };
         let facts = self.record.report.as_ref().and_then(|report| report.template.as_ref());
@@ -107,9 +127,9 @@ impl Page<'_> {
     }
 
     fn stack_of_frames(&self) -> String {
-        let frames = match self.frames {
-            Ok([]) => return String::new(),
-            Ok(frames) => frames,
+        let (frames, lack) = match self.frames {
+            Ok(Frames { list, .. }) if list.is_empty() => return String::new(),
+            Ok(Frames { list, lack }) => (list.as_slice(), lack.as_deref()),
             // Where no code ran there are none to miss.
             Err(_) if !self.record.status.is_server_error() => return String::new(),
             Err(lack) => {
@@ -138,10 +158,12 @@ impl Page<'_> {
             ));
             at += count;
         }
+        let lack = lack.map(|lack| format!("<p class=\"note\">There is no prompt here: {}.</p>\n", Escaped(lack)));
+        let lack = lack.unwrap_or_default();
         format!(
             "<section class=\"frames\" aria-labelledby=\"frames\">\n<div class=\"bar\"><h2 id=\"frames\">Frames <small>{own} of the site’s \
              own, {} in all; innermost first</small></h2>\n<button type=\"button\" id=\"unfold\" aria-pressed=\"false\" hidden>Unfold \
-             others</button></div>\n<ol>\n{list}</ol>\n</section>\n",
+             others</button></div>\n{lack}<ol>\n{list}</ol>\n</section>\n",
             frames.len()
         )
     }
@@ -150,33 +172,32 @@ impl Page<'_> {
         let file = frame.file.as_deref().unwrap_or_default();
         let line = frame.line.unwrap_or(0);
         let code = highlight::lines_of(Path::new(file), line, AROUND);
-        let code = code.map(|lines| code_of(&lines, line, &format!("frame {at}, {file}:{line}"))).unwrap_or_default();
+        let before = |lines: &[(u32, String)]| indent(lines, line, frame.column);
+        let what = format!("frame {at}, {file}:{line}");
+        let code = code.map(|lines| code_of(&lines, line, before(&lines), &what)).unwrap_or_default();
         let place = self.place(file, frame.line, frame.column);
         let place = if is_newer(Path::new(file)) {
             place + " <strong>changed since the program was built: the lines may be others</strong>"
         } else {
             place
         };
+        let alive = self.frames.is_ok_and(|frames| frames.lack.is_none());
         let variables = match &frame.variables {
             Some(variables) => variables_list(at, variables),
-            None => format!(
+            None if alive => format!(
                 "<div class=\"variables\" data-frame=\"{at}\" data-lazy>\n<p class=\"text\">Variables of this frame are read when it \
                  is opened, by a script.</p></div>\n"
             ),
+            None => String::new(),
         };
-        let prompt = format!(
-            "<div class=\"prompt\" data-frame=\"{at}\" hidden><div role=\"log\" aria-label=\"Answers in frame {at}\"><ol class=\"log\"></ol></div>\
-             <label for=\"ask-{at}\"><span aria-hidden=\"true\">&gt;</span><span class=\"sr\">Rust expression in {name}</span></label>\
-             <textarea id=\"ask-{at}\" rows=\"1\" spellcheck=\"false\" autocomplete=\"off\" autocapitalize=\"off\" \
-             placeholder=\"an expression: items[0].price * 2\"></textarea>\
-             <ul class=\"names\" hidden></ul></div>\n",
-            name = Escaped(&frame.function)
-        );
+        let prompt = prompt(&at.to_string(), &format!("Rust expression in {}", frame.function), "items[0].price * 2");
+        let prompt = if alive { prompt } else { String::new() };
         let (open, class) = (if open { " open" } else { "" }, if frame.whose == Whose::Own { "own" } else { "other" });
         let inlined = if frame.inlined { " <small>inlined</small>" } else { "" };
         format!(
             "<li class=\"frame {class}\"><details class=\"card\" data-frame=\"{at}\"{open}>\n<summary><code title=\"{path}\">{name}</code>\
-             {inlined} <small>{short}</small></summary>\n<p class=\"place\">{place}</p>\n{code}{variables}{prompt}</details></li>\n",
+             {inlined} <small>{short}</small></summary>\n<div class=\"sides\">\n<div><p class=\"place\">{place}</p>\n{code}</div>\n\
+             {variables}</div>\n{prompt}</details></li>\n",
             path = Escaped(&frame.path),
             name = Escaped(&frame.function),
             short = Escaped(short(file, frame.line)),
@@ -198,7 +219,11 @@ impl Page<'_> {
         if self.record.is_unmatched() || self.record.places.is_empty() {
             return String::new();
         }
-        let shown = self.frames.is_ok_and(|frames| frames.iter().any(|frame| frame.whose == Whose::Own));
+        let shown = self.frames.is_ok_and(|frames| frames.list.iter().any(|frame| frame.whose == Whose::Own));
+        // The line of the innermost frame, once more.
+        if shown && self.record.places.len() == 1 {
+            return String::new();
+        }
         let mut list = String::new();
         for (nth, place) in self.record.places.iter().enumerate() {
             let told = if nth == 0 { "arose at" } else { "then at" };
@@ -207,7 +232,9 @@ impl Page<'_> {
             let file = path.unwrap_or_else(|| PathBuf::from(place.file()));
             let told_place = self.place(&file.to_string_lossy(), Some(place.line()), Some(place.column()));
             let open = if nth == 0 && !shown && self.record.template.is_none() { " open" } else { "" };
-            let code = code.map(|lines| code_of(&lines, place.line(), &place.to_string())).unwrap_or_default();
+            let before = |lines: &[(u32, String)]| indent(lines, place.line(), Some(place.column()));
+            let code = code.map(|lines| code_of(&lines, place.line(), before(&lines), &place.to_string()));
+            let code = code.unwrap_or_default();
             list.push_str(&format!(
                 "<details class=\"card\"{open}><summary><small>{told}</small> <code>{}</code></summary>\n<p class=\"place\">{told_place}</p>\n\
                  {code}</details>\n",
@@ -234,7 +261,8 @@ impl Page<'_> {
                 false => format!("<a href=\"{path}\">{path}</a>"),
                 true => path.to_string(),
             };
-            let near = if candidate.is_near() { " class=\"near\"" } else { "" };
+            let near =
+                if candidate.is_near() && candidate.is_as_near_as(&candidates[0]) { " class=\"near\"" } else { "" };
             let why = candidate.why().unwrap_or_else(|| candidate.route.place.to_string());
             let name = candidate.route.name.as_deref().unwrap_or_default();
             rows.push_str(&format!(
@@ -307,7 +335,10 @@ impl Page<'_> {
         }
         known.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
         let inner: String = known.iter().map(|(name, value)| tree(name, value, false)).collect();
-        format!("<section class=\"card\">\n<h2>Extra data</h2>\n<ul class=\"tree\">{inner}</ul>\n</section>\n")
+        format!(
+            "<details class=\"card\">\n<summary>Extra data <small>all that the report knows</small></summary>\n<ul \
+             class=\"tree\">{inner}</ul>\n</details>\n"
+        )
     }
 
     /// The body to send again, if it was read.
@@ -326,31 +357,33 @@ impl Page<'_> {
         if let Some(id) = &asked.id {
             rows.push_str(&fact("request id", id.as_str()));
         }
-        for (name, value) in asked.headers() {
+        for (name, value) in self.record.headers() {
             rows.push_str(&fact(&name, &value));
         }
         if let Some(public) = &self.record.public {
             rows.push_str(&fact("visitors are told", public));
         }
-        let again = if asked.method == Method::GET { Escaped(asked.url()).to_string() } else { String::new() };
-        let again = match again.as_str() {
-            "" => String::new(),
-            url => format!("<p class=\"text\"><a href=\"{url}\">Send it again</a></p>\n"),
+        let url = self.record.url();
+        let again = match asked.method {
+            Method::GET => {
+                format!("<p class=\"text\"><a href=\"{}\">Send it as it was, in this window</a></p>\n", Escaped(&url))
+            }
+            _ => String::new(),
         };
         format!(
-            "<section class=\"card\">\n<h2>The request <small>{} {}</small></h2>\n<section class=\"scroll\" tabindex=\"0\" \
-             aria-label=\"Headers\"><table class=\"facts\"><tbody>\n{rows}</tbody></table></section>\n{again}\
-             <form id=\"replay\" hidden><h3>Replay, edited if you like</h3>\n<div class=\"row\"><label>Method <input type=\"text\" name=\"method\" \
-             value=\"{}\" size=\"7\"></label> <label class=\"wide\">Address <input type=\"text\" name=\"url\" value=\"{}\"></label></div>\n\
-             <label>Headers, a line each <textarea name=\"headers\" rows=\"3\" spellcheck=\"false\">{}</textarea></label>\n\
-             <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\">{}</textarea></label>\n\
-             <button type=\"submit\">Send</button> <output></output></form>\n</section>\n",
-            Escaped(&asked.method),
-            Escaped(asked.url()),
-            Escaped(&asked.method),
-            Escaped(asked.url()),
-            Escaped(replayed(&asked.headers())),
-            Escaped(self.body_again()),
+            "<details class=\"card\">\n<summary>The request <small>{method} {url}</small></summary>\n<section class=\"scroll\" \
+             tabindex=\"0\" aria-label=\"Headers\"><table class=\"facts\"><tbody>\n{rows}</tbody></table></section>\n</details>\n\
+             <details class=\"card\" id=\"replay\">\n<summary>Replay <small>send it again, edited if you like</small></summary>\n\
+             <form hidden><div class=\"row\"><label>Method <input type=\"text\" name=\"method\" \
+             value=\"{method}\" size=\"7\"></label> <label class=\"wide\">Address <input type=\"text\" name=\"url\" value=\"{url}\"></label></div>\n\
+             <label>Headers, a line each <textarea name=\"headers\" rows=\"3\" spellcheck=\"false\">{headers}</textarea></label>\n\
+             <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\">{body}</textarea></label>\n\
+             <div class=\"row\"><button type=\"submit\">Send</button> <output></output></div></form>\n\
+             {again}</details>\n",
+            method = Escaped(&asked.method),
+            url = Escaped(&url),
+            headers = Escaped(replayed(&self.record.headers())),
+            body = Escaped(self.body_again()),
         )
     }
 }
@@ -439,11 +472,11 @@ fn variables_list(at: usize, variables: &Variables) -> String {
 /// What the script builds of JSON looks the same: see `item` there.
 fn value_item(value: &Value) -> String {
     let note = value.note.as_ref().map(|note| format!(" <em>{}</em>", Escaped(note))).unwrap_or_default();
-    let argument = if value.argument { " <small>argument</small>" } else { "" };
+    let argument = if value.argument { "<small>argument</small> " } else { "" };
     // An entry of a map whose key is no simple value is of no type.
     let kind = if value.kind.is_empty() { String::new() } else { format!(": {}", value.kind) };
     let head = format!(
-        "<span class=\"name\">{}</span><span class=\"type\">{}</span> = <span class=\"value\">{}</span>{argument}{note}",
+        "{argument}<span class=\"name\">{}</span><span class=\"type\">{}</span> = <span class=\"value\">{}</span>{note}",
         Escaped(&value.name),
         Escaped(kind),
         Escaped(&value.text)
@@ -461,13 +494,16 @@ fn value_item(value: &Value) -> String {
     )
 }
 
-/// Numbered lines that are HTML, the one that is meant marked.
-fn code_of(lines: &[(u32, String)], hit: u32, what: &str) -> String {
+/// Numbered lines that are HTML, the one that is meant marked, and below it the column, if what is before that is known.
+fn code_of(lines: &[(u32, String)], hit: u32, before: Option<String>, what: &str) -> String {
     let mut html = String::new();
     for (number, line) in lines {
         let class = if *number == hit { " class=\"hit\"" } else { "" };
         // Writing to a String does not fail.
         let _ = write!(html, "<span{class}><i>{number}</i>{line}\n</span>");
+        if let Some(before) = before.as_ref().filter(|_| *number == hit) {
+            let _ = write!(html, "<span class=\"hit caret\" aria-hidden=\"true\"><i></i>{before}^\n</span>");
+        }
     }
     format!(
         "<section class=\"code\" tabindex=\"0\" aria-label=\"Source of {}\"><pre>{html}</pre></section>\n",
@@ -475,9 +511,28 @@ fn code_of(lines: &[(u32, String)], hit: u32, what: &str) -> String {
     )
 }
 
-fn plain_code(excerpt: &Excerpt, what: &str) -> String {
-    let lines: Vec<_> = excerpt.lines().map(|(number, line)| (number, Escaped(line).to_string())).collect();
-    code_of(&lines, excerpt.line(), what)
+/// What stands before a column, where a column is as wide as a character.
+fn indent(lines: &[(u32, String)], line: u32, column: Option<u32>) -> Option<String> {
+    let (_, html) = lines.iter().find(|(number, _)| *number == line)?;
+    let before = column.filter(|column| (1..=200).contains(column) && html.is_ascii() && !html.contains('\t'))?;
+    Some(" ".repeat(before as usize - 1))
+}
+
+/// The lines of a template, with the place in the line marked.
+fn template_code(excerpt: &Excerpt, what: &str) -> String {
+    let lines: Vec<_> = excerpt.lines().map(|(number, line)| (number, highlight::template_line(line))).collect();
+    code_of(&lines, excerpt.line(), excerpt.indent(), what)
+}
+
+/// The prompt of a frame, or of the site: shown by the script, without which it is of no use.
+fn prompt(at: &str, label: &str, example: &str) -> String {
+    format!(
+        "<div class=\"prompt\" data-frame=\"{at}\" hidden><div role=\"log\" aria-label=\"Answers: {label}\"><ol \
+         class=\"log\"></ol></div><label for=\"ask-{at}\"><span aria-hidden=\"true\">&gt;</span><span class=\"sr\">{label}</span></label>\
+         <textarea id=\"ask-{at}\" rows=\"1\" spellcheck=\"false\" autocomplete=\"off\" autocapitalize=\"off\" \
+         placeholder=\"an expression: {example}\"></textarea><ul class=\"names\" hidden></ul></div>\n",
+        label = Escaped(label)
+    )
 }
 
 /// The file of a place, if it is on this machine. The name is the compiler's: never the client's.
@@ -490,7 +545,7 @@ fn path_of(place: &Place) -> Option<PathBuf> {
 }
 
 /// The list of what is kept.
-pub(super) fn list(records: &[Arc<Record>], site: &Site, nonce: &str) -> String {
+pub(super) fn list(records: &[Arc<Record>], site: &Site, token: &str, nonce: &str) -> String {
     let rows: String = records
         .iter()
         .map(|record| {
@@ -500,7 +555,7 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, nonce: &str) -> String 
                 Escaped(&record.id),
                 Escaped(record.headline()),
                 Escaped(&record.asked.method),
-                Escaped(record.asked.url()),
+                Escaped(record.url()),
                 ago(record)
             )
         })
@@ -513,8 +568,14 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, nonce: &str) -> String 
              </thead>\n<tbody>\n{rows}</tbody></table></section>\n</section>\n"
         ),
     };
+    let ask = format!(
+        "<section class=\"card\" id=\"ask\">\n<h2>Ask the site <small>an expression as in a template, over <code>request</code>, \
+         <code>config</code>, <code>routes</code>, <code>stack</code>, <code>reports</code>, <code>program</code></small></h2>\n\
+         <noscript><p class=\"text\">The prompt needs JavaScript.</p></noscript>\n{}</section>\n",
+        prompt(SITE, "Expression about the site", "routes | length")
+    );
     let tables = format!(
-        "<details class=\"card\"><summary>Routes</summary><section class=\"code\" tabindex=\"0\" aria-label=\"Routes\"><pre \
+        "{ask}<details class=\"card\"><summary>Routes</summary><section class=\"code\" tabindex=\"0\" aria-label=\"Routes\"><pre \
          class=\"paste\">{}</pre></section></details>\n<details class=\"card\"><summary>The stack</summary><section class=\"code\" \
          tabindex=\"0\" aria-label=\"The stack\"><pre class=\"paste\">{}</pre></section></details>\n",
         Escaped(site.routes_table()),
@@ -525,13 +586,14 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, nonce: &str) -> String 
         &[
             ("nonce", Markup::of(nonce)),
             ("style", Markup(include_str!("../../templates/debugger.css").to_owned())),
-            ("script", Markup(String::new())),
-            ("token", Markup(String::new())),
-            ("id", Markup(String::new())),
+            ("script", Markup(include_str!("../../templates/debugger.js").to_owned())),
+            ("token", Markup::of(token)),
+            ("id", Markup::of(SITE)),
             ("path", Markup::of(PATH)),
             ("title", Markup::of("Reports")),
             ("status", Markup::of("Debugger")),
             ("asked", Markup(String::new())),
+            ("kind", Markup(String::new())),
             ("message", Markup::of("Reports of this site")),
             ("causes", Markup(String::new())),
             ("links", Markup(format!("<nav aria-label=\"Reports\"><a href=\"{PATH}/reports.json\">JSON</a></nav>"))),

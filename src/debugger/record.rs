@@ -1,7 +1,8 @@
 //! `Record`: one failure as the debugger keeps it, and the list of the last ones.
 
-use super::engine::Captured;
+use super::engine::{Captured, Frame};
 use crate::error::Place;
+use crate::failure::hints::{self, Hint};
 use crate::report::{Redaction, Report};
 use crate::template::TemplateError;
 use crate::{Error, Excerpt, MatchedRoute, Request, RequestExt, RequestId};
@@ -13,6 +14,9 @@ use std::time::SystemTime;
 
 /// So many are kept; of which a few have a snapshot.
 const MOST: usize = 50;
+
+/// So many characters of an id will do.
+const SHORTEST: usize = 6;
 
 /// One failure.
 pub(super) struct Record {
@@ -31,6 +35,14 @@ pub(super) struct Record {
     pub(super) public: Option<String>,
     pub(super) template: Option<Template>,
     pub(super) asked: Asked,
+    /// What to do about it.
+    pub(super) hints: Vec<Hint>,
+    /// What is not shown, of the site's own words too.
+    pub(super) redaction: Redaction,
+    /// The same as a question, for the engine.
+    pub(super) hides: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Its frames as they were read first.
+    pub(super) seen: OnceLock<Vec<Frame>>,
     /// All that is known, where the layer `ErrorPages` made one.
     pub(super) report: Option<Arc<Report>>,
     pub(super) captured: Captured,
@@ -62,37 +74,9 @@ impl Asked {
             id: req.id().cloned(),
         }
     }
-
-    /// Path and query, with nothing secret in them.
-    pub(super) fn url(&self) -> String {
-        let Some(query) = self.uri.query() else { return self.uri.path().to_owned() };
-        let shown = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) if is_secret(name) => format!("{name}={MASK}"),
-            _ => pair.to_owned(),
-        });
-        format!("{}?{}", self.uri.path(), shown.collect::<Vec<_>>().join("&"))
-    }
-
-    /// The headers, with nothing secret in them.
-    pub(super) fn headers(&self) -> Vec<(String, String)> {
-        let shown = self.headers.iter().map(|(name, value)| {
-            let value = match is_secret(name.as_str()) || name == COOKIE {
-                true => MASK.to_owned(),
-                false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            };
-            (name.to_string(), value)
-        });
-        shown.collect()
-    }
 }
 
 const MASK: &str = "•••";
-
-/// Whether what has this name is not shown: as in reports.
-pub(super) fn is_secret(name: &str) -> bool {
-    static REDACTION: OnceLock<Redaction> = OnceLock::new();
-    REDACTION.get_or_init(Redaction::new).hides(name)
-}
 
 impl Record {
     /// Of an error. What the site's own code says of it, in a `Display`, may panic: then that is what is said.
@@ -102,6 +86,7 @@ impl Record {
         error: &Error,
         route: Option<&MatchedRoute>,
         asked: Asked,
+        redaction: Redaction,
         report: Option<Arc<Report>>,
     ) -> Self {
         let template = error.downcast_ref::<TemplateError>();
@@ -109,10 +94,12 @@ impl Record {
             // With nothing secret in it.
             Some(report) => [std::slice::from_ref(&report.message), report.causes.as_slice()].concat(),
             None => {
-                let chain = crate::panic::guarded(|| error.chain().collect::<Vec<_>>());
+                let chain =
+                    crate::panic::guarded(|| error.chain().map(|text| redaction.text(&text)).collect::<Vec<_>>());
                 chain.unwrap_or_else(|_| vec!["the error could not be printed: its own `Display` panicked".into()])
             }
         };
+        let hints = crate::panic::guarded(|| hints::of(error, &chain)).unwrap_or_default();
         let first = if chain.is_empty() { String::new() } else { chain.remove(0) };
         let message = match template {
             // Its place is told below.
@@ -132,7 +119,10 @@ impl Record {
             panic: error.is_panic(),
             places,
             layer: error.layer(),
-            route: route.map(MatchedRoute::pattern).or(error.route()).map(str::to_owned),
+            route: match route.map(MatchedRoute::pattern).or(error.route()) {
+                Some(route) => Some(route.to_owned()),
+                None => report.as_ref().and_then(|report| Some(report.route.as_ref()?.path.clone())),
+            },
             public: error.public_message().map(str::to_owned),
             template: template.map(|template| Template {
                 file: template.file().to_owned(),
@@ -140,6 +130,13 @@ impl Record {
                 trail: template.trail().to_vec(),
             }),
             asked,
+            hints,
+            hides: {
+                let redaction = redaction.clone();
+                Box::new(move |name| redaction.hides(name))
+            },
+            redaction,
+            seen: OnceLock::new(),
             report,
             captured: error.captured().clone(),
         }
@@ -148,6 +145,32 @@ impl Record {
     /// What happened, on one line.
     pub(super) fn headline(&self) -> String {
         if self.panic { format!("panicked: {}", self.message) } else { self.message.clone() }
+    }
+
+    /// Path and query, with nothing secret in them.
+    pub(super) fn url(&self) -> String {
+        if let Some(request) = self.report.as_ref().and_then(|report| report.request.as_ref()) {
+            return request.url.clone();
+        }
+        let uri = &self.asked.uri;
+        let Some(query) = uri.query() else { return uri.path().to_owned() };
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if self.redaction.hides(name) => format!("{name}={MASK}"),
+            _ => pair.to_owned(),
+        });
+        format!("{}?{}", uri.path(), shown.collect::<Vec<_>>().join("&"))
+    }
+
+    /// The headers, with nothing secret in them.
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let shown = self.asked.headers.iter().map(|(name, value)| {
+            let value = match self.redaction.hides(name.as_str()) || name == COOKIE {
+                true => MASK.to_owned(),
+                false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            };
+            (name.to_string(), value)
+        });
+        shown.collect()
     }
 
     /// Whether no handler was found.
@@ -172,8 +195,12 @@ impl Records {
         record
     }
 
+    /// By its id, by its report's, or by the beginning of either; the newest of several.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Record>> {
-        self.locked().iter().find(|record| record.id == id).cloned()
+        let meant = |of: &str| of == id || (id.len() >= SHORTEST && of.starts_with(id));
+        let reported = |record: &Record| record.report.as_ref().is_some_and(|report| meant(&report.id));
+        let records = self.locked();
+        records.iter().find(|record| meant(&record.id) || reported(record)).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Record>> {

@@ -1,6 +1,6 @@
 //! A report for machines and for pasting: JSON and Markdown.
 
-use super::engine::{Frame, Value, Whose};
+use super::engine::{Frames, Value, Whose};
 use super::record::Record;
 use serde_json::json;
 use std::fmt::Write;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 /// All that is known.
-pub(super) fn json(record: &Record, frames: Result<Vec<Frame>, String>) -> serde_json::Value {
+pub(super) fn json(record: &Record, frames: Result<Frames, String>) -> serde_json::Value {
     let (frames, lack) = match frames {
-        Ok(frames) => (frames, None),
+        Ok(frames) => (frames.list, frames.lack),
         Err(lack) => (Vec::new(), Some(lack)),
     };
     json!({
@@ -26,12 +26,12 @@ pub(super) fn json(record: &Record, frames: Result<Vec<Frame>, String>) -> serde
         "places": record.places.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "request": {
             "method": record.asked.method.as_str(),
-            "url": record.asked.url(),
+            "url": record.url(),
             "id": record.asked.id.as_ref().map(ToString::to_string),
-            "headers": record.asked.headers(),
+            "headers": record.headers(),
         },
         "frames": frames,
-        "no_frames": lack,
+        "lack": lack,
         "report": record.report.as_deref(),
     })
 }
@@ -44,14 +44,14 @@ pub(super) fn list(records: &[Arc<Record>]) -> serde_json::Value {
             "status": record.status.as_u16(),
             "message": record.headline(),
             "method": record.asked.method.as_str(),
-            "url": record.asked.url(),
+            "url": record.url(),
         })
     });
     told.collect()
 }
 
 /// For an issue or a chat: what happened, where, and the variables of the site's own frames.
-pub(super) fn markdown(record: &Record, frames: Result<Vec<Frame>, String>) -> String {
+pub(super) fn markdown(record: &Record, frames: Result<Frames, String>) -> String {
     let mut text = format!("# {} {}\n\n", record.status.as_u16(), one_line(&record.headline()));
     // Writing to a String does not fail.
     let mut line = |args: std::fmt::Arguments<'_>| {
@@ -60,7 +60,7 @@ pub(super) fn markdown(record: &Record, frames: Result<Vec<Frame>, String>) -> S
     for cause in &record.causes {
         line(format_args!("- caused by: {}\n", one_line(cause)));
     }
-    line(format_args!("\n{}\n", fenced("", &format!("{} {}", record.asked.method, record.asked.url()))));
+    line(format_args!("\n{}\n", fenced("", &format!("{} {}", record.asked.method, record.url()))));
     for (name, value) in [("route", record.route.as_deref()), ("layer", record.layer)] {
         if let Some(value) = value {
             line(format_args!("- {name}: `{}`\n", value.replace('`', "'")));
@@ -72,7 +72,10 @@ pub(super) fn markdown(record: &Record, frames: Result<Vec<Frame>, String>) -> S
     match frames {
         Err(lack) => line(format_args!("\nNo frames: {}\n", one_line(&lack))),
         Ok(frames) => {
-            for frame in frames.iter().filter(|frame| frame.whose == Whose::Own) {
+            if let Some(lack) = &frames.lack {
+                line(format_args!("\n{}\n", one_line(lack)));
+            }
+            for frame in frames.list.iter().filter(|frame| frame.whose == Whose::Own) {
                 let place = frame.file.as_deref().zip(frame.line).map(|(file, line)| format!(" at `{file}:{line}`"));
                 line(format_args!("\n## `{}`{}\n", frame.path.replace('`', "'"), place.unwrap_or_default()));
                 let values = frame.variables.as_ref().map(|found| found.values.as_slice()).unwrap_or_default();

@@ -1,12 +1,13 @@
 //! `Workbench`: the debugger of one site: it watches requests, keeps what failed, and answers below `/_debug/`.
 
+use super::console::Console;
 use super::editor::Editor;
-use super::engine::{Engine, Wanted};
+use super::engine::{self, Engine, Wanted};
 use super::guard::{Guard, Refused, check_addresses, own_origin, random};
 use super::page::{self, Page};
 use super::record::{Asked, Record, Records};
 use super::tell;
-use crate::report::Report;
+use crate::report::{BodyReport, Desk, Redaction, Report};
 use crate::request::CspNonce;
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
@@ -20,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use serde_json::json;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 /// Where the debugger answers.
@@ -41,6 +42,8 @@ struct Room {
     records: Records,
     editor: Editor,
     site: Arc<Site>,
+    /// What the layers `ErrorPages` hide, which start after this one.
+    redaction: OnceLock<Redaction>,
 }
 
 impl Workbench {
@@ -49,16 +52,22 @@ impl Workbench {
     /// # Errors
     ///
     /// A server that others can reach, a host that is none, a system without threads or randomness.
-    pub(crate) fn start(start: &Start, hosts: &[String], beyond_loopback: bool) -> Result<Self> {
+    pub(crate) fn start(
+        start: &Start,
+        hosts: &[String],
+        beyond_loopback: bool,
+        snapshots: Option<usize>,
+    ) -> Result<Self> {
         if !beyond_loopback {
             check_addresses(start.addresses())?;
         }
         Ok(Self(Arc::new(Room {
             guard: Guard::new(hosts)?,
-            engine: Engine::start()?,
+            engine: Engine::start(snapshots)?,
             records: Records::default(),
             editor: Editor::from_env(),
             site: start.site().clone(),
+            redaction: OnceLock::new(),
         })))
     }
 
@@ -76,15 +85,18 @@ impl Workbench {
             return Box::pin(room.answer(req)).await;
         }
         let visit = Visit::of(&req);
+        // Known before anything can fail.
+        room.redaction();
         // Also a panic right below: of the layer of the site's own error pages, say.
         let answered = room.engine.watch(crate::panic::caught(next.call(req))).await;
         let mut response = answered.unwrap_or_else(Response::from);
         if let Some(error) = response.extensions().get::<CarriedError>().cloned() {
             Box::pin(room.look_at(visit, &error, &mut response)).await?;
-        } else if response.body().len().is_none() {
+        } else if response.body().as_bytes().is_none() {
             let route = response.extensions().get::<MatchedRoute>().cloned();
+            let report = response.extensions().get::<BodyReport>().cloned();
             let body = response.body_mut().take();
-            *response.body_mut() = Body::new(Watched { body, room: room.clone(), visit, route, ended: false });
+            *response.body_mut() = Body::new(Watched { body, room: room.clone(), visit, route, report, ended: false });
         }
         Ok(response)
     }
@@ -109,12 +121,21 @@ impl Visit {
 }
 
 impl Room {
+    fn redaction(&self) -> &Redaction {
+        self.redaction.get_or_init(|| {
+            let redaction = self.site.shared::<Redaction>().unwrap_or_default();
+            engine::hide(&redaction);
+            redaction
+        })
+    }
+
     /// Keeps a failure, and gives a browser its page.
     async fn look_at(&self, visit: Visit, error: &Error, response: &mut Response) -> Result<()> {
         let route = response.extensions().get::<MatchedRoute>();
         let wants_page = wants_html(&visit.asked.headers) && visit.asked.method != Method::HEAD;
         let report = response.extensions().get::<Arc<Report>>().cloned();
-        let record = Record::of(random()?, response.status(), error, route, visit.asked, report);
+        let redaction = self.redaction().clone();
+        let record = Record::of(random()?, response.status(), error, route, visit.asked, redaction, report);
         // A 404 for curl is an answer, and nothing to look into.
         if !record.status.is_server_error() && !wants_page {
             return Ok(());
@@ -148,7 +169,7 @@ impl Room {
         let nonce = nonce.unwrap_or_default();
         let page = Page {
             record,
-            frames: frames.as_deref().map_err(String::as_str),
+            frames: frames.as_ref().map_err(String::as_str),
             site: &self.site,
             editor: &self.editor,
             token: self.guard.token(),
@@ -167,7 +188,10 @@ impl Room {
                 told(error, "the debugger's pages are read by GET")
             }
             None => match path.as_str() {
-                "" => crate::html(page::list(&self.records.all(), &self.site, nonce.value().unwrap_or_default())),
+                "" => {
+                    let nonce = nonce.value().unwrap_or_default();
+                    crate::html(page::list(&self.records.all(), &self.site, self.guard.token(), nonce))
+                }
                 "reports.json" => json(&tell::list(&self.records.all())),
                 name => return self.show(name, nonce).await,
             },
@@ -200,7 +224,7 @@ impl Room {
     }
 
     /// What the page asks.
-    async fn reply(&self, id: &str, what: &str, req: Request) -> Response {
+    async fn reply(&self, id: &str, what: &str, mut req: Request) -> Response {
         if let Err(refused) = self.guard.may_ask(&req) {
             tracing::warn!(target: "purlin::debugger", path = req.uri().path(), %refused, "refused");
             let status = match refused {
@@ -211,9 +235,10 @@ impl Room {
             };
             return told(status, &refused.to_string());
         }
-        let Some(record) = self.records.find(id) else {
-            return told(StatusCode::NOT_FOUND, GONE);
-        };
+        let console = (id == SITE).then(|| {
+            let desk = self.site.shared::<Arc<Desk>>().unwrap_or_default();
+            Console::new(&self.site, &desk, &self.records.all(), &mut req)
+        });
         let wanted = match req.into_body().collect(LONGEST_QUESTION).await {
             Ok(body) => serde_json::from_slice::<Wanted>(&body).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -221,6 +246,21 @@ impl Room {
         let wanted = match wanted {
             Ok(wanted) => wanted,
             Err(error) => return told(StatusCode::BAD_REQUEST, &error),
+        };
+        if let Some(console) = console {
+            return match what {
+                // What an expression makes the template engine do is not our code.
+                "evaluate" => match crate::panic::guarded(|| console.evaluate(&wanted.text)) {
+                    Ok(Ok(value)) => json(&json!({ "value": value })),
+                    Ok(Err(problem)) => json(&json!({ "error": problem })),
+                    Err(panic) => json(&json!({ "error": panic.message() })),
+                },
+                "complete" => json(&json!({ "names": console.complete(&wanted.text) })),
+                _ => told(StatusCode::NOT_FOUND, "no such question"),
+            };
+        }
+        let Some(record) = self.records.find(id) else {
+            return told(StatusCode::NOT_FOUND, GONE);
         };
         let engine = &self.engine;
         let answer = match what {
@@ -237,6 +277,9 @@ impl Room {
         }
     }
 }
+
+/// In the place of a report's id: the prompt about the site. No id is as short.
+pub(super) const SITE: &str = "site";
 
 const GONE: &str = "there is no such report: the last 50 are kept, until the site stops";
 
@@ -287,6 +330,7 @@ struct Watched {
     room: Arc<Room>,
     visit: Visit,
     route: Option<MatchedRoute>,
+    report: Option<BodyReport>,
     ended: bool,
 }
 
@@ -294,12 +338,15 @@ impl Watched {
     fn keep(&self, error: &Error) {
         let Ok(id) = random() else { return };
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let mut record = Record::of(id, status, error, self.route.as_ref(), self.visit.asked.clone(), None);
+        let report = self.report.as_ref().and_then(BodyReport::get).cloned();
+        let (asked, redaction) = (self.visit.asked.clone(), self.room.redaction().clone());
+        let mut record = Record::of(id, status, error, self.route.as_ref(), asked, redaction, report);
         record.in_body = true;
         let record = self.room.records.add(record);
         tracing::error!(
             target: "purlin::debugger",
             debug = %format!("{}{PATH}/{}", self.visit.origin, record.id),
+            report = record.report.as_ref().map(|report| &*report.id),
             error = %record.headline().escape_debug(),
             "the body of an answer failed"
         );

@@ -38,6 +38,21 @@ impl Candidate<'_> {
         self.far <= self.path().len().div_ceil(3).min(4)
     }
 
+    /// Whether no other is much nearer.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn is_as_near_as(&self, nearest: &Self) -> bool {
+        self.far <= nearest.far + 1
+    }
+
+    /// How to say which route was probably meant.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn advice(&self) -> String {
+        match self.why() {
+            Some(why) => format!("The route {} ({}) {why}.", self.path(), self.route.place),
+            None => format!("Did you mean {}? It is added at {}.", self.path(), self.route.place),
+        }
+    }
+
     /// Why it did not answer, where that is known.
     pub(crate) fn why(&self) -> Option<String> {
         let answers = self.route.methods.is_empty() || self.route.methods.contains(self.method);

@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 ///
 /// Stands right above [`ErrorPages`](super::ErrorPages). When the work below panics, or an error arises by `?`, the process takes
 /// a frozen copy of itself; the page reads the variables of the failed frames from there while the site answers on. Each
-/// failure has an address under `/_debug/`, named in the header `X-Debug-URL` and in the log; `/_debug/` lists the last 50.
+/// failure has an address under `/_debug/`, named in the header `X-Debug-URL` and in the log; `/_debug/` lists the last 50, and
+/// answers expressions about the site: its routes, its stack, its configuration.
 ///
 /// **Only a debug build contains any of this.** In a release build the layer passes on what comes, and nothing else of it is
 /// there. In a debug build whoever sees the page sees the memory of the process, so:
@@ -44,6 +45,7 @@ use std::sync::OnceLock;
 pub struct Debugger {
     hosts: Vec<String>,
     beyond_loopback: bool,
+    snapshots: Option<usize>,
     #[cfg(debug_assertions)]
     workbench: OnceLock<Workbench>,
 }
@@ -66,6 +68,16 @@ impl Debugger {
         self.beyond_loopback = beyond;
         self
     }
+
+    /// How many failures have a frozen copy of the process at a time, and with it a prompt; 10 by default, and fewer of a process
+    /// that is large: together they may come to 2 GiB. A further one ends the one longest out of use.
+    ///
+    /// With 0, and where copies are impossible, the variables are read while the failed request stands still, which takes
+    /// longer, and there is no prompt.
+    pub fn snapshots(mut self, most: usize) -> Self {
+        self.snapshots = Some(most);
+        self
+    }
 }
 
 impl Middleware for Debugger {
@@ -83,12 +95,15 @@ impl Middleware for Debugger {
             about.option("hosts", self.hosts.join(" "));
         }
         about.option("beyond_loopback", self.beyond_loopback);
+        if let Some(most) = self.snapshots {
+            about.option("snapshots", most);
+        }
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
         #[cfg(debug_assertions)]
         if self.workbench.get().is_none() {
-            let workbench = Workbench::start(start, &self.hosts, self.beyond_loopback);
+            let workbench = Workbench::start(start, &self.hosts, self.beyond_loopback, self.snapshots);
             let workbench = workbench.context("the layer Debugger")?;
             // Started twice (by a test, say), it stays as it was first.
             let _ = self.workbench.set(workbench);

@@ -227,7 +227,7 @@ impl ErrorPages {
             if let Some(trail) = trail {
                 trail.leave_view(&view);
             }
-            self.desk.tell(Evidence {
+            let evidence = Evidence {
                 origin: Origin::ErrorPage,
                 // Of the page, and not of the answer.
                 status: error.status(),
@@ -236,7 +236,10 @@ impl ErrorPages {
                 otherwise: "",
                 trail,
                 route: failure.route,
-            });
+            };
+            if self.desk.is_staffed() {
+                self.desk.tell(evidence);
+            }
         })
         .ok()
     }
@@ -334,10 +337,8 @@ impl Middleware for ErrorPages {
             // Boxed, so that answers which do not fail have no room kept for it.
             return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page })).await);
         }
-        if let Some(trail) = trail.filter(|_| self.desk.is_staffed() && response.body().as_bytes().is_none()) {
-            let route = response.extensions().get::<MatchedRoute>().cloned();
-            let body = response.body_mut().take();
-            *response.body_mut() = Body::new(Watched::new(body, self.desk.clone(), trail, route));
+        if let Some(trail) = trail.filter(|_| response.body().as_bytes().is_none()) {
+            Watched::over(&mut response, self.desk.clone(), trail);
         }
         Ok(response)
     }
@@ -355,9 +356,11 @@ impl Middleware for ErrorPages {
             engine.check(start.site())?;
         }
         self.desk.start(start)?;
+        #[cfg(all(feature = "debugger", debug_assertions))]
+        self.desk.share(start);
         if self.desk.is_staffed() {
             let desk = self.desk.clone();
-            start.if_it_fails(move |error| desk.tell(Evidence::of_start(error)));
+            start.if_it_fails(move |error| drop(desk.tell(Evidence::of_start(error))));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{Evidence, Origin, Redaction, Report, Reporter, Trail};
 use crate::config::{Config, Setting};
 use crate::site::{Site, Start};
-use crate::{Body, MatchedRoute, Result};
+use crate::{Body, MatchedRoute, Response, Result};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
@@ -100,10 +100,32 @@ impl Desk {
     }
 
     /// Writes the report of a failure that is none of an answer, and gives it to all that are told.
-    pub(crate) fn tell(&self, evidence: Evidence<'_>) {
-        if self.is_staffed() {
-            self.hand(&self.write(evidence));
+    pub(crate) fn tell(&self, evidence: Evidence<'_>) -> Arc<Report> {
+        let report = self.write(evidence);
+        self.hand(&report);
+        report
+    }
+
+    /// Tells the layer `Debugger`, which stands above, of itself: the outermost speaks for the site, and what any hides is
+    /// hidden.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn share(self: &Arc<Self>, start: &mut Start) {
+        let others = start.site().shared::<Redaction>().unwrap_or_default();
+        start.share(others.and(self.redaction.clone()));
+        if start.site().shared::<Arc<Self>>().is_none() {
+            start.share(self.clone());
         }
+    }
+}
+
+/// In the extensions of an answer whose body is watched: the report of its failure, for those further out who see it fail.
+#[derive(Clone, Default)]
+pub(crate) struct BodyReport(Arc<OnceLock<Arc<Report>>>);
+
+impl BodyReport {
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn get(&self) -> Option<&Arc<Report>> {
+        self.0.get()
     }
 }
 
@@ -113,12 +135,18 @@ pub(crate) struct Watched {
     desk: Arc<Desk>,
     trail: Trail,
     route: Option<MatchedRoute>,
+    report: BodyReport,
     ended: bool,
 }
 
 impl Watched {
-    pub(crate) fn new(body: Body, desk: Arc<Desk>, trail: Trail, route: Option<MatchedRoute>) -> Self {
-        Self { body, desk, trail, route, ended: false }
+    /// Puts itself in place of the answer's body.
+    pub(crate) fn over(response: &mut Response, desk: Arc<Desk>, trail: Trail) {
+        let route = response.extensions().get::<MatchedRoute>().cloned();
+        let report = BodyReport::default();
+        response.extensions_mut().insert(report.clone());
+        let body = response.body_mut().take();
+        *response.body_mut() = Body::new(Self { body, desk, trail, route, report, ended: false });
     }
 }
 
@@ -143,7 +171,7 @@ impl http_body::Body for Watched {
             return Poll::Ready(frame);
         };
         this.ended = true;
-        this.desk.tell(Evidence {
+        let report = this.desk.tell(Evidence {
             origin: Origin::Body,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             error: Some(error),
@@ -152,6 +180,8 @@ impl http_body::Body for Watched {
             trail: Some(&this.trail),
             route: this.route.as_ref(),
         });
+        // It fails once.
+        let _ = this.report.0.set(report);
         Poll::Ready(frame)
     }
 
