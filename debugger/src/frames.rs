@@ -324,12 +324,12 @@ impl Frame {
 
 /// A path as one would say it.
 fn readable(path: &str, linkage: Option<&str>) -> String {
-    // `{impl#3}` is all that the path says of an `impl`; the symbol names the type.
-    let path = match linkage {
-        Some(linkage) if path.contains("{impl#") => linkage,
-        _ => path,
+    // `{impl#3}` is all that the path says of an `impl`; the symbol names the type. Of what is `async` only the path says so.
+    let (own, path) = match linkage {
+        Some(linkage) if path.contains("{impl#") => (path, linkage),
+        _ => (path, path),
     };
-    let segments = segments(path);
+    let (own, segments) = (segments(own), segments(path));
     let kinds = [
         ("{async_fn", "async"),
         ("{async_block", "async block"),
@@ -338,7 +338,7 @@ fn readable(path: &str, linkage: Option<&str>) -> String {
         ("{{closure", "closure"),
     ];
     let kind = |segment: &str| kinds.iter().find(|(prefix, _)| segment.starts_with(prefix)).map(|&(_, kind)| kind);
-    let mut suffix = "";
+    let mut suffix = own.last().and_then(|last| kind(last)).unwrap_or_default();
     let mut names = segments.iter().rev();
     let mut name = None;
     for segment in names.by_ref() {
@@ -468,6 +468,11 @@ mod tests {
                 "Pair<A,B>::area (closure)",
             ),
             ("app::{impl#4}::area", None, "area"),
+            (
+                "app::{impl#1}::handle::{async_fn#0}<app::Next>",
+                Some("<app::Quota as purlin::service::Middleware>::handle::{{closure}}"),
+                "Quota::handle (async)",
+            ),
             (
                 "app::rows::{async_fn#0}::{impl#0}::poll_next",
                 Some("<app::rows::{{closure}}::Rows as futures_core::stream::Stream>::poll_next"),

@@ -441,9 +441,12 @@ impl Show<'_> {
         line.push(close);
     }
 
-    /// Whether the type is one for secrets, by its name: those of numbers, pointers and the like say nothing.
+    /// Whether the type is one for secrets, by its name: those of numbers, pointers and the like say nothing, and the
+    /// standard library has none. Its `Pin` is no PIN.
     fn is_secret(&self, place: &Place) -> bool {
-        matches!(place.of.kind, Kind::Struct(_) | Kind::Enum { .. }) && (self.masked)(last_segment(&place.of.name))
+        let name = &place.of.name;
+        let standard = ["core::", "alloc::", "std::"].iter().any(|library| name.starts_with(library));
+        matches!(place.of.kind, Kind::Struct(_) | Kind::Enum { .. }) && !standard && (self.masked)(last_segment(name))
     }
 
     /// `("password", "...")`, as forms and headers are kept.

@@ -6,7 +6,7 @@
 use crate::frames::{Frame, Scope, declared_in, origin, walk};
 use crate::image::{Bytes, Entry, Lack};
 use crate::reader::{At, Fault, Place, Reader};
-use crate::types::{Type, number};
+use crate::types::{Kind, Type, number};
 use gimli::{AttributeValue, EvaluationResult, Location, constants as dw};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub(crate) struct Variable {
     pub(crate) argument: bool,
     pub(crate) of: Result<Arc<Type>, Fault>,
     pub(crate) place: Result<Place, Fault>,
+    /// Of its declaration.
+    line: Option<u64>,
 }
 
 /// What the compiler names for itself.
@@ -41,7 +43,8 @@ impl Reader<'_> {
         let lines: Vec<_> = found.iter().map(|(entry, depth)| (line(entry), *depth)).collect();
         let of_a_loop =
             |entry: &Entry, depth: isize| lines.iter().any(|&(other, below)| other == line(entry) && below > depth);
-        let mut variables: Vec<(Variable, isize)> = Vec::new();
+        let resumed = found.iter().any(|(entry, _)| self.is_resumed(scope, entry, &base).unwrap_or(false));
+        let mut variables: Vec<(Variable, isize, bool)> = Vec::new();
         let mut unlocated = 0_usize;
         for (entry, depth) in found {
             let (unit, described) = origin(image, &scope.unit, &entry);
@@ -60,26 +63,52 @@ impl Reader<'_> {
                 unlocated = unlocated.saturating_add(1);
             }
             let argument = entry.tag() == dw::DW_TAG_formal_parameter;
-            let variable = Variable { name: name.into_owned(), argument, of, place };
-            // The innermost is meant. An `async fn` has its arguments twice: as they came, and as the state keeps them.
-            match variables.iter_mut().position(|(other, _)| other.name == variable.name) {
+            let line = line(&described);
+            let variable = Variable { name: name.into_owned(), argument, of, place, line };
+            let kept = is_in_state(scope, &entry);
+            // The innermost is meant. An `async fn` has its arguments twice: as they came, and as they are after that. What is not
+            // needed after an `.await` is not kept across it, and the slot on the stack has not been written to since.
+            match variables.iter_mut().position(|(other, ..)| other.name == variable.name) {
                 Some(index) => {
-                    let (other, outer) = variables.remove(index);
-                    if outer <= depth || other.place.is_err() {
+                    let (other, outer, came) = variables.remove(index);
+                    let lost = resumed && came && !kept && other.line == variable.line && other.place.is_ok();
+                    if lost {
+                        // In the place of the other, so that they are in the order of the source.
+                        variables.push((other, depth, came));
+                    } else if outer <= depth || other.place.is_err() {
                         let argument = other.argument || variable.argument;
-                        variables.push((Variable { argument, ..variable }, depth));
+                        variables.push((Variable { argument, ..variable }, depth, kept));
                     } else {
-                        variables.insert(index, (other, outer));
+                        variables.insert(index, (other, outer, came));
                     }
                 }
-                None => variables.push((variable, depth)),
+                None => variables.push((variable, depth, kept)),
             }
         }
         let optimised = unlocated > 0 && unlocated.saturating_mul(2) >= variables.len();
         let lack = frame.lack.clone().or(optimised.then_some(Lack::Optimised));
-        let mut variables: Vec<_> = variables.into_iter().map(|(variable, _)| variable).collect();
+        let mut variables: Vec<_> = variables.into_iter().map(|(variable, ..)| variable).collect();
         variables.sort_by_key(|variable| !variable.argument);
         (variables, lack)
+    }
+
+    /// Whether this is what an `async` function is polled by, and it has waited before: `Pin<&mut {async_fn_env#0}>`.
+    fn is_resumed(&self, scope: &Scope, entry: &Entry, base: &Result<u64, Fault>) -> Option<bool> {
+        if entry.tag() != dw::DW_TAG_formal_parameter || entry.attr_value(dw::DW_AT_name).is_some() {
+            return None;
+        }
+        let pin = self.type_at(scope.unit.reference(entry.attr_value(dw::DW_AT_type)?)?).ok()?;
+        let [pointer] = pin.fields()?.members.as_slice() else { return None };
+        let Kind::Pointer(state) = self.type_at(pointer.of).ok()?.kind else { return None };
+        let state = self.type_at(state).ok()?;
+        let Kind::Enum { tag: Some(tag), .. } = &state.kind else { return None };
+        let At::Memory(place) = self.locate(scope, entry, pin, base).ok()?.at else { return None };
+        let (mut address, mut number) = ([0; 8], [0; 8]);
+        self.read(place, &mut address).ok()?;
+        let size = usize::try_from(self.type_at(tag.of).ok()?.size).ok()?;
+        self.read(u64::from_ne_bytes(address).checked_add(tag.offset)?, number.get_mut(..size)?).ok()?;
+        // 0 is not started, 1 and 2 are over; it stays what it was while the function runs.
+        Some(u64::from_le_bytes(number) > 2)
     }
 
     /// The statics of the frame's crate, or those of this name.
@@ -228,6 +257,18 @@ impl Reader<'_> {
             _ => Err(Fault::Absent("optimised out")),
         }
     }
+}
+
+/// Whether a variable is a part of what an `async` function keeps while it waits.
+fn is_in_state(scope: &Scope, entry: &Entry) -> bool {
+    let Some(AttributeValue::Exprloc(expression)) = entry.attr_value(dw::DW_AT_location) else { return false };
+    let mut operations = expression.operations(scope.unit.unit.encoding());
+    while let Ok(Some(operation)) = operations.next() {
+        if matches!(operation, gimli::Operation::Deref { .. }) {
+            return true;
+        }
+    }
+    false
 }
 
 enum Found {

@@ -136,6 +136,22 @@ fn what_the_standard_library_puts_into_a_function_does_not_hide_its_line() {
     }
 }
 
+/// What is not needed after an `.await` is not kept across it; arguments are, as they came.
+#[test]
+fn arguments_that_are_not_needed_after_an_await_are_shown_as_they_came() {
+    async fn helper(words: &str, shelf: u32, mut count: u8) -> usize {
+        count += 1;
+        let length = words.len() + shelf as usize + usize::from(count);
+        variables_here().are(&[("count", "u8", "3"), ("shelf", "u32", "7")]);
+        // Something else has written to the stack since.
+        std::hint::black_box([0xff_u8; 256]);
+        later(()).await;
+        variables_here().are(&[("words", "&str", "\"tea\""), ("shelf", "u32", "7"), ("length", "usize", "13")]);
+        length
+    }
+    assert_eq!(run(helper("tea", 7, 2)), 13);
+}
+
 #[test]
 fn values_alive_across_an_await_are_shown() {
     async fn handler(id: u32, name: &str) {
