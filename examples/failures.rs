@@ -1,5 +1,6 @@
 //! A site that fails in each way there is, to be looked at with the debugger:
-//! `cargo run --example failures --features debugger`, then <http://localhost:8000/>.
+//! `cargo run --example failures --features debugger`, then <http://localhost:8000/>. With the feature `sqlite` it has a database,
+//! too, which fails.
 
 use purlin::config::LogConfig;
 use purlin::layers::{AccessLog, Debugger, ErrorPages, RequestIds, SecurityHeaders, Templates};
@@ -64,6 +65,33 @@ fn quantity_of(text: &str) -> Result<u32> {
     let trimmed = text.trim();
     let quantity = trimmed.parse::<u32>()?;
     Ok(quantity)
+}
+
+/// An error of the database, in a helper.
+#[cfg(feature = "sqlite")]
+mod cellar {
+    use purlin::config::Loader;
+    use purlin::database::Database;
+    use purlin::sqlx::{self, Pool, Sqlite};
+    use purlin::{Assets, Context, Path, Result, State};
+
+    pub(crate) async fn bottle(Path(shelf): Path<u32>, State(pool): State<Pool<Sqlite>>) -> Result<String> {
+        let (name, left) = bottle_at(&pool, shelf).await.context("looking for a bottle")?;
+        Ok(format!("{left} of {name}"))
+    }
+
+    async fn bottle_at(pool: &Pool<Sqlite>, shelf: u32) -> Result<(String, i64)> {
+        let query = "SELECT name, left_over FROM bottle WHERE shelf = $1";
+        let found = sqlx::query_as(query).bind(shelf).fetch_one(pool).await?;
+        Ok(found)
+    }
+
+    /// In a new file, with a table whose column is called otherwise.
+    pub(crate) fn database() -> Result<Database<Sqlite>> {
+        let migrations: &[(&str, &[u8])] =
+            &[("0001_bottle.sql", b"CREATE TABLE bottle (shelf INTEGER, name TEXT, remaining INTEGER)")];
+        Database::sqlite(&Loader::new().environment("test").load()?, Assets::embedded(migrations))
+    }
 }
 
 /// A template that asks for what is not there.
@@ -132,6 +160,11 @@ fn app() -> App<impl Service> {
         .route("/missing", get(missing))
         .route("/quota", get(async || "enough").layer(Quota { per_day: 3 }))
         .route("/streams", get(streams));
+    #[cfg(feature = "sqlite")]
+    let routes = {
+        let cellar = Stack::new().layer(cellar::database().expect("a new file for the database"));
+        routes.mount("/cellar", cellar.app(Router::new().route("/{shelf}", get(cellar::bottle))))
+    };
     Stack::new()
         .layer(RequestIds::new())
         .layer(AccessLog::new())

@@ -37,7 +37,7 @@
     const shown = element("span", "value", value.text);
     const type = element("span", "type", value.type ? `: ${value.type}` : "");
     const parts = value.name ? [element("span", "name", value.name), type, " = ", shown] : [shown, type];
-    if (value.argument) parts.unshift(element("small", "", "argument"), " ");
+    if (value.argument) parts.unshift(element("small", "", "argument "));
     if (value.note) parts.push(" ", element("em", "", value.note));
     return parts;
   };
@@ -122,11 +122,14 @@
     const [log, input, names] = [box.querySelector(".log"), box.querySelector("textarea"), box.querySelector(".names")];
     let at = null;
     let draft = "";
+    // Whether Tab goes on to the next field, as anywhere: it has nothing more to complete.
+    let leaves = false;
     box.hidden = false;
 
     const grow = () => {
       input.rows = Math.min(12, input.value.split("\n").length);
       names.hidden = true;
+      leaves = false;
     };
     const put = (text) => {
       input.value = text;
@@ -163,6 +166,8 @@
         grow();
         input.focus();
       };
+      leaves = found.length === 0 || (found.length === 1 && found[0] === word);
+      if (leaves) return;
       if (found.length === 1) return insert(found[0]);
       // As far as all of them agree.
       let common = found[0] ?? "";
@@ -174,7 +179,7 @@
         button.addEventListener("click", () => insert(name));
         return element("li", "", button);
       }));
-      names.hidden = found.length === 0;
+      names.hidden = false;
     };
 
     input.addEventListener("input", grow);
@@ -185,9 +190,8 @@
       else if (event.key === "ArrowUp" && line === 1) back(-1);
       else if (event.key === "ArrowDown" && line === lines && at !== null) back(1);
       else if (event.key === "l" && event.ctrlKey) log.replaceChildren();
-      // With nothing to complete it goes on to the next field, as anywhere.
-      else if (event.key === "Tab" && !event.shiftKey && input.value && names.hidden) complete();
-      else if (event.key === "Escape") return void (names.hidden = true);
+      else if (event.key === "Tab" && !event.shiftKey && input.value && names.hidden && !leaves) complete();
+      else if (event.key === "Escape") names.hidden = leaves = true;
       else return;
       event.preventDefault();
     });

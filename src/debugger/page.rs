@@ -190,7 +190,9 @@ impl Page<'_> {
             ),
             None => String::new(),
         };
-        let prompt = prompt(&at.to_string(), &format!("Rust expression in {}", frame.function), "items[0].price * 2");
+        let first = frame.variables.as_ref().and_then(|variables| variables.values.first());
+        let example = first.map_or("1 + 1", |value| value.name.as_str());
+        let prompt = prompt(&at.to_string(), &format!("Rust expression in {}", frame.function), example);
         let prompt = if alive { prompt } else { String::new() };
         let (open, class) = (if open { " open" } else { "" }, if frame.whose == Whose::Own { "own" } else { "other" });
         let inlined = if frame.inlined { " <small>inlined</small>" } else { "" };
@@ -472,7 +474,7 @@ fn variables_list(at: usize, variables: &Variables) -> String {
 /// What the script builds of JSON looks the same: see `item` there.
 fn value_item(value: &Value) -> String {
     let note = value.note.as_ref().map(|note| format!(" <em>{}</em>", Escaped(note))).unwrap_or_default();
-    let argument = if value.argument { "<small>argument</small> " } else { "" };
+    let argument = if value.argument { "<small>argument </small>" } else { "" };
     // An entry of a map whose key is no simple value is of no type.
     let kind = if value.kind.is_empty() { String::new() } else { format!(": {}", value.kind) };
     let head = format!(
@@ -530,8 +532,9 @@ fn prompt(at: &str, label: &str, example: &str) -> String {
         "<div class=\"prompt\" data-frame=\"{at}\" hidden><div role=\"log\" aria-label=\"Answers: {label}\"><ol \
          class=\"log\"></ol></div><label for=\"ask-{at}\"><span aria-hidden=\"true\">&gt;</span><span class=\"sr\">{label}</span></label>\
          <textarea id=\"ask-{at}\" rows=\"1\" spellcheck=\"false\" autocomplete=\"off\" autocapitalize=\"off\" \
-         placeholder=\"an expression: {example}\"></textarea><ul class=\"names\" hidden></ul></div>\n",
-        label = Escaped(label)
+         placeholder=\"an expression, such as {example}\"></textarea><ul class=\"names\" hidden></ul></div>\n",
+        label = Escaped(label),
+        example = Escaped(example)
     )
 }
 

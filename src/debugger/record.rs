@@ -119,9 +119,10 @@ impl Record {
             panic: error.is_panic(),
             places,
             layer: error.layer(),
-            route: match route.map(MatchedRoute::pattern).or(error.route()) {
-                Some(route) => Some(route.to_owned()),
-                None => report.as_ref().and_then(|report| Some(report.route.as_ref()?.path.clone())),
+            // The report's has the paths of mounts.
+            route: match report.as_ref().and_then(|report| report.route.as_ref()) {
+                Some(route) => Some(route.path.clone()),
+                None => route.map(MatchedRoute::pattern).or(error.route()).map(str::to_owned),
             },
             public: error.public_message().map(str::to_owned),
             template: template.map(|template| Template {

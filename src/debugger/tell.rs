@@ -19,6 +19,7 @@ pub(super) fn json(record: &Record, frames: Result<Frames, String>) -> serde_jso
         "status": record.status.as_u16(),
         "message": record.message,
         "causes": record.causes,
+        "to_do": record.hints.iter().map(|hint| json!({ "text": hint.text, "lines": hint.paste })).collect::<Vec<_>>(),
         "panic": record.panic,
         "in_body": record.in_body,
         "layer": record.layer,
@@ -68,6 +69,12 @@ pub(super) fn markdown(record: &Record, frames: Result<Frames, String>) -> Strin
     }
     for place in &record.places {
         line(format_args!("- at `{place}`\n"));
+    }
+    for hint in &record.hints {
+        line(format_args!("\nTo do: {}\n", one_line(&hint.text)));
+        if let Some(lines) = &hint.paste {
+            line(format_args!("\n{}\n", fenced("", lines)));
+        }
     }
     match frames {
         Err(lack) => line(format_args!("\nNo frames: {}\n", one_line(&lack))),

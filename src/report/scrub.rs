@@ -79,6 +79,13 @@ fn ends_url(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`')
 }
 
+/// As databases number their errors: `(code: 2067) UNIQUE constraint failed`. A code that somebody was sent has more digits.
+fn is_error_code(before: &str, after: &str) -> bool {
+    let number = after.trim_start().split_once(')').map(|(number, _)| number);
+    before.ends_with("(code")
+        && number.is_some_and(|number| number.len() <= 4 && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// `password=abc`, `"token": "abc"`, `Authorization: Bearer abc`, `secret: Some("abc")`.
 fn values(text: &str, hides: impl Fn(&str) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
@@ -90,7 +97,7 @@ fn values(text: &str, hides: impl Fn(&str) -> bool) -> String {
         let Some(name) = Name::before(&text[..at]) else {
             continue;
         };
-        if !hides(name.text) {
+        if !hides(name.text) || is_error_code(&text[..at], &text[at + 1..]) {
             continue;
         }
         if let Some(value) = value_after(text, at + 1, sign == "=", &name) {
@@ -275,6 +282,9 @@ mod tests {
             ("the bearer of a ring", "the bearer of a ring"),
             ("at src/auth.rs:12:5", "at src/auth.rs:12:5"),
             ("std::auth::Key::new", "std::auth::Key::new"),
+            ("(code: 2067) UNIQUE constraint failed", "(code: 2067) UNIQUE constraint failed"),
+            ("(code: 123456)", "(code: •••)"),
+            ("code: 2067)", "code: •••)"),
             ("", ""),
             ("password:", "password:"),
             ("ü=ä:ö password=ü", "ü=ä:ö password=•••"),
