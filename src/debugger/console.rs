@@ -342,6 +342,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_text_makes_it_panic() {
+        let console = console();
+        let pieces = ["routes", "[", "]", "0", ".", "config", "\"", "name", "ü", " ", "|", "(", ")", "{{", "}", "-1"];
+        for seed in 0..4000_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut text = String::new();
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                text.push_str(pieces[(state >> 40) as usize % pieces.len()]);
+            }
+            let _ = (console.evaluate(&text), console.complete(&text));
+        }
+    }
+
     #[cfg(feature = "tera")]
     #[test]
     fn no_expression_grows_without_bound() {

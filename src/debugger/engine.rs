@@ -182,7 +182,16 @@ impl Engine {
             return Ok(Frames { list: seen.clone(), lack });
         }
         let asked = record.clone();
-        let frames = self.ask(move |reader| reader.frames(&asked)).await??;
+        let frames = match self.ask(move |reader| reader.frames(&asked)).await? {
+            Ok(frames) => frames,
+            // The standard library may read what is not read here: of a panic the report has its frames.
+            Err(lack) => match &record.report {
+                Some(report) if !report.frames.is_empty() => {
+                    return Ok(Frames { list: of_frames(report.frames.clone()), lack: Some(lack) });
+                }
+                _ => return Err(lack),
+            },
+        };
         if frames.lack.is_none() {
             let _ = record.seen.set(frames.list.clone());
         }
@@ -478,7 +487,11 @@ fn without_secrets(mut value: Value, redaction: &Redaction) -> Value {
 
 /// The frames of a backtrace: names and places, of which the site's own are told by where they lie.
 fn of_backtrace(text: &str) -> Vec<Frame> {
-    let frames = backtrace::read(text).into_iter().map(|frame| {
+    of_frames(backtrace::read(text))
+}
+
+fn of_frames(frames: Vec<backtrace::Frame>) -> Vec<Frame> {
+    let frames = frames.into_iter().map(|frame| {
         let place = frame.place.as_deref().unwrap_or_default();
         let mut parts = place.rsplitn(3, ':');
         let column = parts.next().and_then(|part| part.parse().ok());

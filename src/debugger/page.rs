@@ -578,7 +578,7 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, token: &str, nonce: &st
         prompt(SITE, "Expression about the site", "routes | length")
     );
     let tables = format!(
-        "{ask}<details class=\"card\"><summary>Routes</summary><section class=\"code\" tabindex=\"0\" aria-label=\"Routes\"><pre \
+        "<details class=\"card\"><summary>Routes</summary><section class=\"code\" tabindex=\"0\" aria-label=\"Routes\"><pre \
          class=\"paste\">{}</pre></section></details>\n<details class=\"card\"><summary>The stack</summary><section class=\"code\" \
          tabindex=\"0\" aria-label=\"The stack\"><pre class=\"paste\">{}</pre></section></details>\n",
         Escaped(site.routes_table()),
@@ -600,7 +600,7 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, token: &str, nonce: &st
             ("message", Markup::of("Reports of this site")),
             ("causes", Markup(String::new())),
             ("links", Markup(format!("<nav aria-label=\"Reports\"><a href=\"{PATH}/reports.json\">JSON</a></nav>"))),
-            ("body", Markup(body + &tables)),
+            ("body", Markup(ask + &body + &tables)),
         ],
     )
 }
