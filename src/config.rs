@@ -31,6 +31,11 @@
 //! | `log.level` | `"info"` | `"warn,my_site=debug"`: a level, and others for some targets |
 //! | `log.format` | `"json"`; `"text"` in development | |
 //! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |
+//! | `reports.folder` | `""` | of [reports](crate::report::Folder) of failures, below the site's folder; empty is none |
+//! | `reports.keep` | `200` | reports in that folder |
+//! | `reports.mail.server` | `""` | `smtps://user:password@host`, by which reports are mailed; with the feature `mail` |
+//! | `reports.mail.from` | `""` | `Wiki <wiki@example.org>` |
+//! | `reports.mail.to` | `""` | `ops@example.org`, or several with commas between |
 //! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
 //! | `database.url` | `""` | `sqlite:data/site.db` or `postgres://user:password@host/name`; see [`database`](crate::database) |
 //! | `database.max_connections` | `10` | of one process |
@@ -134,6 +139,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[errors]`
     pub errors: ErrorsConfig,
+    /// `[reports]`
+    pub reports: ReportsConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
     /// `[database]`
@@ -402,6 +409,33 @@ pub struct ErrorsConfig {
     pub details: bool,
 }
 
+/// `[reports]`: who is told of failures, by [`ErrorPages::reporters`](crate::layers::ErrorPages::reporters); nobody by default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportsConfig {
+    /// Of files. Empty is none; another that is not absolute lies below [`Config::root`].
+    pub folder: PathBuf,
+    /// How many of them are kept.
+    #[serde(deserialize_with = "units::count")]
+    pub keep: usize,
+    /// `[reports.mail]`
+    pub mail: MailConfig,
+}
+
+/// `[reports.mail]`: mails are sent where any of this is set; then all of it is needed, and the feature `mail`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MailConfig {
+    /// `smtps://user:password@host`, `smtp://localhost:25`.
+    pub server: Secret,
+    /// `Name <user@host>` or `user@host`.
+    pub from: String,
+    /// The same; there may be several, with commas between.
+    pub to: String,
+}
+
 /// `[templates]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -507,6 +541,13 @@ impl Default for LogConfig {
 impl Default for ErrorsConfig {
     fn default() -> Self {
         default_of("errors")
+    }
+}
+
+/// As in production without a file.
+impl Default for ReportsConfig {
+    fn default() -> Self {
+        default_of("reports")
     }
 }
 

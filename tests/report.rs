@@ -684,6 +684,34 @@ async fn a_folder_keeps_the_last_reports_for_its_own_user_only() {
 }
 
 #[tokio::test]
+async fn the_configuration_names_who_is_told() {
+    let root = Temporary::new("configured");
+    let configured = |toml: &str| {
+        let loader = Loader::new().environment("development").root(&root.0).toml(toml);
+        ErrorPages::new().reporters(&loader.load().unwrap().reports)
+    };
+    assert!(!site(configured("").unwrap()).check().unwrap().stack_table().contains("reporters="));
+    let app = site(configured("[reports]\nfolder = 'kept'\nkeep = 2").unwrap());
+    let table = app.check().unwrap().stack_table();
+    assert!(table.contains(&format!("reporters=folder {}", root.0.join("kept").display())), "{table}");
+    let life = Life::start(&app).unwrap();
+    for id in 0..3 {
+        app.call(request("GET", &format!("/users/{id}"), &[], "")).await;
+    }
+    assert!(life.end(Duration::from_secs(10)).await.is_empty());
+    assert_eq!(std::fs::read_dir(root.0.join("kept")).unwrap().count(), 2);
+
+    // Half a configuration is no mail at all, and is found out before it is needed.
+    let error = configured("[reports.mail]\nto = 'ops@example.org'").err().unwrap();
+    let error = error.chain().collect::<Vec<_>>().join(": ");
+    let expected = match cfg!(feature = "mail") {
+        true => "reading `reports.mail`: expected a mail server as",
+        false => "`reports.mail` is configured, which needs Purlin's feature `mail`",
+    };
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_stops_the_start() {
     let file = Temporary::new("file");
     std::fs::write(&file.0, "").unwrap();

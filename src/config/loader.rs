@@ -4,8 +4,8 @@ use super::error::{ConfigError, Position};
 use super::secret::{self, Secret, SecretKeys};
 use super::tree::{Node, Text};
 use super::{
-    Config, Environment, ErrorsConfig, LogConfig, Origin, ServerConfig, Source, TemplatesConfig, UploadsConfig,
-    defaults, read, units,
+    Config, Environment, ErrorsConfig, LogConfig, Origin, ReportsConfig, ServerConfig, Source, TemplatesConfig,
+    UploadsConfig, defaults, read, units,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -117,9 +117,10 @@ impl Loader {
             }
         }
         let root = self.root.unwrap_or_else(|| ".".into());
-        let folder = &mut settings.uploads.folder;
-        if !folder.as_os_str().is_empty() {
-            *folder = root.join(&*folder);
+        for folder in [&mut settings.uploads.folder, &mut settings.reports.folder] {
+            if !folder.as_os_str().is_empty() {
+                *folder = root.join(&*folder);
+            }
         }
         Ok(Config {
             environment,
@@ -131,6 +132,7 @@ impl Loader {
             server: settings.server,
             log: settings.log,
             errors: settings.errors,
+            reports: settings.reports,
             templates: settings.templates,
             #[cfg(feature = "database")]
             database: settings.database,
@@ -233,6 +235,7 @@ struct Settings {
     server: ServerConfig,
     log: LogConfig,
     errors: ErrorsConfig,
+    reports: ReportsConfig,
     templates: TemplatesConfig,
     #[cfg(feature = "database")]
     database: super::DatabaseConfig,

@@ -76,6 +76,7 @@ fn the_defaults_are_valid() {
     assert_eq!(ServerConfig::default().listen, config.server.listen);
     assert_eq!(LogConfig::default().level, "info");
     assert!(!ErrorsConfig::default().details && !TemplatesConfig::default().reload);
+    assert_eq!((ReportsConfig::default().keep, config.reports.folder.as_os_str().len()), (200, 0));
     assert_eq!((UploadsConfig::default().memory, config.uploads.max_parts), (64 << 10, 100));
     assert_eq!(config.uploads.temporary_folder(), env::temp_dir());
 }
@@ -190,7 +191,7 @@ const BROKEN_FILES: &[(&str, &str)] = &[
   |
 1 | [servr]
   |  ^^^^^"),
-    ("colour = 'red'", "1:1: unknown key `colour`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `uploads`, `app`; a site's own stand under [app]
+    ("colour = 'red'", "1:1: unknown key `colour`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `reports`, `templates`, `uploads`, `app`; a site's own stand under [app]
   |
 1 | colour = 'red'
   | ^^^^^^"),
@@ -343,7 +344,7 @@ const BROKEN_VARIABLES: &[(&str, &str, &str)] = &[
     (
         "PURLIN__",
         "",
-        r#"unknown key `""`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `templates`, `uploads`, `app`; a site's own stand under [app]"#,
+        r#"unknown key `""`: expected `secret`, `old_secrets`, `https`, `body_limit`, `answer_within`, `server`, `log`, `errors`, `reports`, `templates`, `uploads`, `app`; a site's own stand under [app]"#,
     ),
     ("PURLIN_SECRET", "x", "no setting has this name: did you mean PURLIN__SECRET?"),
     ("PURLIN_SERVER_LISTEN", "x", "no setting has this name: did you mean PURLIN__SERVER__LISTEN?"),
@@ -478,6 +479,11 @@ fn every_value_says_where_it_comes_from() {
             "log.format = \"text\" (default)",
             "log.level = debug (PURLIN__LOG__LEVEL)",
             "old_secrets = [] (default)",
+            "reports.folder = \"\" (default)",
+            "reports.keep = 200 (default)",
+            "reports.mail.from = \"\" (default)",
+            "reports.mail.server = \"\" (default)",
+            "reports.mail.to = \"\" (default)",
             "secret = ••• (generated)",
             "server.body_timeout = \"30s\" (default)",
             "server.drain = \"8s\" (default)",

@@ -1,5 +1,6 @@
 //! Turns failures into pages: HTML, problem details or text, as the client asked.
 
+use crate::config::ReportsConfig;
 use crate::error::Answer;
 use crate::failure::{Accept, Failure, Format};
 use crate::recording;
@@ -129,6 +130,26 @@ impl ErrorPages {
     pub fn reporter(mut self, reporter: impl Reporter) -> Self {
         Arc::make_mut(&mut self.desk).add(reporter);
         self
+    }
+
+    /// Tells also those whom the configuration names in its table `[reports]`: a [`Folder`](crate::report::Folder), and with its
+    /// feature `Mail`. Nobody, by default.
+    ///
+    /// ```
+    /// use purlin::config::Loader;
+    /// use purlin::layers::ErrorPages;
+    ///
+    /// let config = Loader::new().environment("development").toml("[reports]\nfolder = 'data/reports'").load()?;
+    /// let pages = ErrorPages::new().reporters(&config.reports)?;
+    /// # Ok::<(), purlin::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be, as it is configured; or needs a feature which the site is built without.
+    pub fn reporters(mut self, config: &ReportsConfig) -> Result<Self> {
+        Arc::make_mut(&mut self.desk).add_configured(config)?;
+        Ok(self)
     }
 
     /// From which status on an answer is reported; 500 by default. Other failures are reported all the same.

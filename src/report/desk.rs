@@ -1,7 +1,11 @@
 //! `Desk`: where failures become reports, and from where reporters get them.
 
-use super::{Evidence, Origin, Redaction, Report, Reporter, Trail};
-use crate::config::{Config, Setting};
+#[cfg(feature = "mail")]
+use super::Mail;
+use super::{Evidence, Folder, Origin, Redaction, Report, Reporter, Trail};
+#[cfg(feature = "mail")]
+use crate::Context as _;
+use crate::config::{Config, ReportsConfig, Setting};
 use crate::site::{Site, Start};
 use crate::{Body, MatchedRoute, Response, Result};
 use bytes::Bytes;
@@ -43,6 +47,21 @@ impl Default for Desk {
 impl Desk {
     pub(crate) fn add(&mut self, reporter: impl Reporter) {
         self.reporters.push(Arc::new(reporter));
+    }
+
+    /// Adds those whom the configuration names.
+    pub(crate) fn add_configured(&mut self, config: &ReportsConfig) -> Result<()> {
+        if !config.folder.as_os_str().is_empty() {
+            self.add(Folder::new(&config.folder).keep(config.keep));
+        }
+        let mail = &config.mail;
+        if [mail.server.expose_str(), &mail.from, &mail.to].iter().any(|text| !text.is_empty()) {
+            #[cfg(feature = "mail")]
+            self.add(Mail::new(&mail.server, &mail.from, &mail.to).context("reading `reports.mail`")?);
+            #[cfg(not(feature = "mail"))]
+            return Err(lacking("mail"));
+        }
+        Ok(())
     }
 
     pub(crate) fn redact(&mut self, redaction: Redaction) {
@@ -127,6 +146,14 @@ impl BodyReport {
     pub(crate) fn get(&self) -> Option<&Arc<Report>> {
         self.0.get()
     }
+}
+
+/// A reporter is configured that is not compiled in: silence would be found out when it is needed.
+#[cfg(not(feature = "mail"))]
+fn lacking(feature: &str) -> crate::Error {
+    crate::Error::internal(format!(
+        "`reports.{feature}` is configured, which needs Purlin's feature `{feature}`: add it to the features of purlin in Cargo.toml"
+    ))
 }
 
 /// A streamed body of an answer, of whose failure those at the desk are told.
