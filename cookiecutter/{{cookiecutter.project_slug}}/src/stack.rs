@@ -19,15 +19,16 @@ use purlin::config::Environment;
 use purlin::database::Database;
 {% endif %}
 use purlin::layers::{
-    AccessLog, BodyLimit, Compression, Csrf, Deadline, ErrorPages, RequestIds, SecurityHeaders,
+    AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, RequestIds,
 {% if cookiecutter.auth %}
-    Sessions, SignIn, StaticFiles, Templates, Transaction,
+    SecurityHeaders, Sessions, SignIn, StaticFiles, Templates, Transaction,
 {% elif cookiecutter.__database %}
-    Sessions, StaticFiles, Templates, Transaction,
+    SecurityHeaders, Sessions, StaticFiles, Templates, Transaction,
 {% else %}
-    Sessions, StaticFiles, Templates,
+    SecurityHeaders, Sessions, StaticFiles, Templates,
 {% endif %}
 };
+use purlin::report::Log;
 {% if cookiecutter.sessions == 'cookie' %}
 use purlin::session::CookieStore;
 {% elif cookiecutter.sessions == 'sqlite' %}
@@ -56,7 +57,11 @@ pub fn stack(config: Config) -> Result<impl Service> {
     }));
     let pages = ErrorPages::new()
         .details(config.errors.details)
-        .templates(tera.clone());
+        .templates(tera.clone())
+        .config(&config) // in each report of a failure, and its secrets in none
+        .log_lines(50) // what the request logged before it failed, too
+        .reporter(Log::new()) // who gets the reports: the log,
+        .reporters(&config.reports)?; // and whom config/ names under [reports]
 {% if cookiecutter.sessions == 'cookie' %}
     let sessions = Sessions::new(CookieStore::new(&config.secret));
 {% else %}
@@ -86,6 +91,7 @@ pub fn stack(config: Config) -> Result<impl Service> {
         .layer(AccessLog::new()) // one line a request, with the cause of a failure
         .layer(Compression::new()) // brotli or gzip, as the client likes
         .layer(SecurityHeaders::new().https(config.https)) // CSP, nosniff, no framing, HSTS
+        .layer(Debugger::new()) // live variables on its page, in debug builds only
         .layer(pages) // a failure from below becomes a page here
         .layer(Deadline::new(config.answer_within)) // 503 when it takes too long
         .layer(BodyLimit::new(config.body_limit)) // 413 when too much is sent
