@@ -1,5 +1,7 @@
 //! `Report`: the facts of one failure; and the `Reporter`s that are told of it.
 
+#[cfg(feature = "mail")]
+mod batch;
 mod desk;
 mod evidence;
 mod fingerprint;

@@ -1,6 +1,6 @@
 //! `Mail`: reports by mail, equal failures in one.
 
-use super::queue::{Queue, Waiting};
+use super::batch::{Collected, Courier, Group, Rest, Unsent};
 use super::{Origin, Report, Reporter};
 use crate::Result;
 use crate::config::Secret;
@@ -8,14 +8,9 @@ use crate::site::Start;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::mem::take;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
 
 /// Mails reports, with the feature `mail`: a hundred equal failures in a minute are one mail, which says how many.
 ///
@@ -39,10 +34,8 @@ use tokio::time::{Instant, timeout_at};
 /// # Ok::<(), purlin::report::MailError>(())
 /// ```
 pub struct Mail {
-    post: Mutex<Option<Post>>,
-    collect_for: Duration,
     to: String,
-    queue: Queue,
+    collected: Collected<Post>,
 }
 
 /// How the mails leave.
@@ -74,29 +67,18 @@ impl Mail {
         let to = to.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
         let told = to.iter().map(|to| to.email.to_string()).collect::<Vec<_>>().join(", ");
         let post = Post { server: server.timeout(Some(PATIENCE)).build(), from: address(from)?, to };
-        Ok(Self { post: Mutex::new(Some(post)), collect_for: COLLECT_FOR, to: told, queue: Queue::new() })
+        Ok(Self { to: told, collected: Collected::new(post) })
     }
 
     /// How long failures are collected, from the first one on; a minute by default.
     pub fn collect_for(mut self, time: Duration) -> Self {
-        self.collect_for = time;
+        self.collected.collect_for(time);
         self
     }
 }
 
-const COLLECT_FOR: Duration = Duration::from_secs(60);
-
 /// For each step of the server.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Mails of one minute.
-const MOST_MAILS: usize = 10;
-
-/// Kinds of failures that are collected.
-const MOST_KINDS: usize = 100;
-
-/// How often a mail is tried.
-const TRIES: u32 = 5;
 
 /// Why there can be no mails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,16 +111,12 @@ impl std::error::Error for MailError {}
 impl Reporter for Mail {
     fn report(&self, report: &Arc<Report>) {
         if report.origin != Origin::Start {
-            self.queue.push(report);
+            self.collected.push(report);
         }
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
-        // Started twice (by a test, say), it goes on with its first start.
-        if let Some(post) = self.post.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let collect_for = self.collect_for;
-            self.queue.start(start, "mailing reports", move |waiting| work(waiting, Arc::new(post), collect_for));
-        }
+        self.collected.start(start, "mailing reports");
         Ok(())
     }
 
@@ -147,136 +125,20 @@ impl Reporter for Mail {
     }
 }
 
-/// Collects and sends, at the same time: while a server is waited for, failures are still counted.
-async fn work(mut waiting: Waiting, post: Arc<Post>, collect_for: Duration) {
-    let mut batch = Batch::default();
-    let mut sending: Option<JoinHandle<Vec<Group>>> = None;
-    let mut due: Option<Instant> = None;
-    loop {
-        let next = {
-            let next = pin!(waiting.next());
-            match due {
-                Some(due) => timeout_at(due, next).await,
-                None => Ok(next.await),
-            }
-        };
-        batch.dropped += waiting.dropped();
-        match next {
-            Ok(Some(report)) => {
-                batch.add(report);
-                due.get_or_insert_with(|| Instant::now() + collect_for);
-            }
-            // The site stops: what there is leaves now.
-            Ok(None) => break,
-            Err(_) => {
-                if sending.as_ref().is_none_or(JoinHandle::is_finished) {
-                    if let Some(sent) = sending.take() {
-                        batch.again(sent.await.unwrap_or_default());
-                    }
-                    if !batch.is_empty() {
-                        sending = Some(tokio::spawn(send(post.clone(), take(&mut batch))));
-                    }
-                }
-                // Then it is seen what became of what is being sent.
-                due = sending.is_some().then(|| Instant::now() + collect_for.max(Duration::from_secs(1)));
-            }
-        }
-    }
-    if let Some(sent) = sending {
-        batch.again(sent.await.unwrap_or_default());
-    }
-    send(post, batch).await;
-}
+impl Courier for Post {
+    const NAME: &'static str = "mail";
 
-/// Failures of one kind.
-struct Group {
-    first: Arc<Report>,
-    last: String,
-    count: u64,
-    tries: u32,
-}
-
-/// What was collected.
-#[derive(Default)]
-struct Batch {
-    groups: BTreeMap<String, Group>,
-    /// Of further kinds.
-    others: u64,
-    /// What came too fast to be looked at.
-    dropped: u64,
-}
-
-impl Batch {
-    fn add(&mut self, report: Arc<Report>) {
-        if let Some(group) = self.groups.get_mut(&report.fingerprint) {
-            group.count += 1;
-            group.last.clone_from(&report.time);
-        } else if self.groups.len() < MOST_KINDS {
-            let group = Group { last: report.time.clone(), first: report.clone(), count: 1, tries: 0 };
-            self.groups.insert(report.fingerprint.clone(), group);
-        } else {
-            self.others += 1;
-        }
+    async fn send(&self, group: &Group) -> Result<(), Unsent> {
+        self.mail(group.subject(), body(group), Some(&group.first.fingerprint)).await
     }
 
-    fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.others == 0 && self.dropped == 0
+    async fn send_rest(&self, rest: &Rest) -> Result<(), Unsent> {
+        self.mail(rest.subject(), list(rest), None).await
     }
-
-    /// What could not be sent goes with the next.
-    fn again(&mut self, unsent: Vec<Group>) {
-        for group in unsent {
-            if let Some(newer) = self.groups.get_mut(&group.first.fingerprint) {
-                newer.count += group.count;
-                newer.tries = group.tries;
-                newer.first = group.first;
-            } else if self.groups.len() < MOST_KINDS {
-                self.groups.insert(group.first.fingerprint.clone(), group);
-            } else {
-                self.others += group.count;
-            }
-        }
-    }
-}
-
-/// Sends a batch; what could not be sent and is to be tried again comes back.
-async fn send(post: Arc<Post>, batch: Batch) -> Vec<Group> {
-    let Batch { groups, others, dropped } = batch;
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    // The most frequent get a mail of their own.
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-    let rest = groups.split_off(groups.len().min(MOST_MAILS));
-    let mut unsent = Vec::new();
-    let mut is_down = false;
-    for mut group in groups {
-        // One that does not answer is not waited for with each mail.
-        if !is_down {
-            let thread = Some(group.first.fingerprint.as_str());
-            let Err(error) = post.send(subject(&group), body(&group), thread).await else {
-                continue;
-            };
-            is_down = !error.is_answer;
-            let (report, count, error) = (&group.first.id, group.count, error.text);
-            tracing::error!(target: "purlin::report", report, count, error, "a report could not be mailed");
-        }
-        group.tries += 1;
-        if group.tries < TRIES {
-            unsent.push(group);
-        }
-    }
-    if !rest.is_empty() || others > 0 || dropped > 0 {
-        let subject = format!("{} more kinds of failures", rest.len());
-        if !is_down
-            && let Err(Unsent { text: error, .. }) = post.send(subject, list(&rest, others, dropped), None).await
-        {
-            tracing::error!(target: "purlin::report", kinds = rest.len(), error, "a list of failures could not be mailed");
-        }
-    }
-    unsent
 }
 
 impl Post {
-    async fn send(&self, subject: String, body: String, thread: Option<&str>) -> Result<(), Unsent> {
+    async fn mail(&self, subject: String, body: String, thread: Option<&str>) -> Result<(), Unsent> {
         let mut mail = Message::builder().from(self.from.clone()).subject(subject);
         for to in &self.to {
             mail = mail.to(to.clone());
@@ -297,22 +159,6 @@ impl Post {
     }
 }
 
-/// Why a mail was not sent.
-struct Unsent {
-    text: String,
-    /// Whether the server said so.
-    is_answer: bool,
-}
-
-fn subject(group: &Group) -> String {
-    let report = &group.first;
-    let headline = super::write::harmless(&report.headline()).replace(['\n', '\t'], " ");
-    let mut headline = headline;
-    headline.truncate(headline.floor_char_boundary(120));
-    let count = if group.count > 1 { format!(" ({} times)", group.count) } else { String::new() };
-    format!("[{}] {} {headline}{count}", report.program.name, report.status)
-}
-
 fn body(group: &Group) -> String {
     let report = &group.first;
     match group.count {
@@ -324,17 +170,18 @@ fn body(group: &Group) -> String {
     }
 }
 
-fn list(rest: &[Group], others: u64, dropped: u64) -> String {
+fn list(rest: &Rest) -> String {
+    let Rest { groups, others, dropped } = rest;
     let mut text = String::new();
-    for group in rest {
+    for group in groups {
         let report = &group.first;
         let headline = super::write::harmless(&report.one_line());
         text.push_str(&format!("{:>6} times  {}  {headline}\n", group.count, report.id));
     }
-    if others > 0 {
+    if *others > 0 {
         text.push_str(&format!("{others:>6} of further kinds\n"));
     }
-    if dropped > 0 {
+    if *dropped > 0 {
         text.push_str(&format!("{dropped:>6} that came too fast to be looked at\n"));
     }
     text
