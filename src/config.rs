@@ -36,6 +36,8 @@
 //! | `reports.mail.server` | `""` | `smtps://user:password@host`, by which reports are mailed; with the feature `mail` |
 //! | `reports.mail.from` | `""` | `Wiki <wiki@example.org>` |
 //! | `reports.mail.to` | `""` | `ops@example.org`, or several with commas between |
+//! | `reports.webhook.url` | `""` | `https://host/path`, to which reports are posted; with the feature `webhook` |
+//! | `reports.webhook.secret` | `""` | by which they are signed; empty is not at all |
 //! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
 //! | `database.url` | `""` | `sqlite:data/site.db` or `postgres://user:password@host/name`; see [`database`](crate::database) |
 //! | `database.max_connections` | `10` | of one process |
@@ -421,6 +423,8 @@ pub struct ReportsConfig {
     pub keep: usize,
     /// `[reports.mail]`
     pub mail: MailConfig,
+    /// `[reports.webhook]`
+    pub webhook: WebhookConfig,
 }
 
 /// `[reports.mail]`: mails are sent where any of this is set; then all of it is needed, and the feature `mail`.
@@ -434,6 +438,17 @@ pub struct MailConfig {
     pub from: String,
     /// The same; there may be several, with commas between.
     pub to: String,
+}
+
+/// `[reports.webhook]`: reports are posted where any of this is set; then the URL is needed, and the feature `webhook`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct WebhookConfig {
+    /// `https://host/path`. It is never shown, since many of them hold a token.
+    pub url: Secret,
+    /// What posts are signed by. Empty is not at all.
+    pub secret: Secret,
 }
 
 /// `[templates]`

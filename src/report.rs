@@ -1,6 +1,6 @@
 //! `Report`: the facts of one failure; and the `Reporter`s that are told of it.
 
-#[cfg(feature = "mail")]
+#[cfg(any(feature = "mail", feature = "webhook"))]
 mod batch;
 mod desk;
 mod evidence;
@@ -14,6 +14,8 @@ mod queue;
 mod redaction;
 mod scrub;
 mod trail;
+#[cfg(feature = "webhook")]
+mod webhook;
 pub(crate) mod write;
 
 pub use crate::recording::{Line, Span};
@@ -29,6 +31,8 @@ pub use mail::{Mail, MailError};
 pub use redaction::Redaction;
 pub(crate) use scrub::between_words;
 pub(crate) use trail::Trail;
+#[cfg(feature = "webhook")]
+pub use webhook::{Webhook, WebhookError};
 
 use crate::error::Place;
 use crate::site::{Start, short_name};
@@ -229,7 +233,7 @@ const LONGEST_TEXT: usize = 16 << 10;
 /// Of a longer list the rest is left out.
 const MOST_ITEMS: usize = 500;
 
-/// Is told of failures: the [`Log`], a [`Folder`], `Mail`, or one of the site's own.
+/// Is told of failures: the [`Log`], a [`Folder`], `Mail`, a `Webhook`, or one of the site's own.
 ///
 /// ```
 /// use purlin::layers::ErrorPages;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "mail")]
 mod mail;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 use crate::access_log::Lines;
 use purlin::config::Loader;

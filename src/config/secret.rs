@@ -98,7 +98,7 @@ const LEAST_BYTES: usize = 32;
 /// look into the file, what is shown without need costs a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let words = ["secret", "passw", "passphrase", "token", "key", "credential", "private"];
+    let words = ["secret", "passw", "passphrase", "token", "key", "credential", "private", "webhook"];
     words.iter().any(|word| name.contains(word))
 }
 

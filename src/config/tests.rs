@@ -484,6 +484,8 @@ fn every_value_says_where_it_comes_from() {
             "reports.mail.from = \"\" (default)",
             "reports.mail.server = \"\" (default)",
             "reports.mail.to = \"\" (default)",
+            "reports.webhook.secret = \"\" (default)",
+            "reports.webhook.url = \"\" (default)",
             "secret = ••• (generated)",
             "server.body_timeout = \"30s\" (default)",
             "server.drain = \"8s\" (default)",

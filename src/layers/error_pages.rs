@@ -132,8 +132,8 @@ impl ErrorPages {
         self
     }
 
-    /// Tells also those whom the configuration names in its table `[reports]`: a [`Folder`](crate::report::Folder), and with its
-    /// feature `Mail`. Nobody, by default.
+    /// Tells also those whom the configuration names in its table `[reports]`: a [`Folder`](crate::report::Folder), and with their
+    /// features `Mail` and a `Webhook`. Nobody, by default.
     ///
     /// ```
     /// use purlin::config::Loader;

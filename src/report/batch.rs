@@ -2,6 +2,7 @@
 
 use super::queue::{Queue, Waiting};
 use super::{Report, write};
+use crate::Result;
 use crate::site::Start;
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -15,6 +16,11 @@ use tokio::time::{Instant, timeout_at};
 pub(super) trait Courier: Send + Sync + 'static {
     /// As the log calls it: `mail`.
     const NAME: &'static str;
+
+    /// Whether it can do so at all; yes, if it does not say otherwise.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Sends failures of one kind.
     fn send(&self, group: &Group) -> impl Future<Output = Result<(), Unsent>> + Send;
@@ -95,17 +101,26 @@ impl<C: Courier> Collected<C> {
         self.collect_for = time;
     }
 
+    /// To be told more; none once it has started.
+    #[cfg(feature = "webhook")]
+    pub(super) fn courier(&mut self) -> Option<&mut C> {
+        self.courier.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
+    }
+
     pub(super) fn push(&self, report: &Arc<Report>) {
         self.queue.push(report);
     }
 
-    /// Begins the work. Started twice (by a test, say), it goes on with its first start.
-    pub(super) fn start(&self, start: &mut Start, name: &'static str) {
+    /// Begins the work, if the courier finds that it can be done. Started twice (by a test, say), it goes on with its first
+    /// start.
+    pub(super) fn start(&self, start: &mut Start, name: &'static str) -> Result<()> {
         let courier = self.courier.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(courier) = courier {
+            courier.check()?;
             let collect_for = self.collect_for;
             self.queue.start(start, name, move |waiting| work(waiting, Arc::new(courier), collect_for));
         }
+        Ok(())
     }
 }
 

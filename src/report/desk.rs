@@ -2,8 +2,10 @@
 
 #[cfg(feature = "mail")]
 use super::Mail;
+#[cfg(feature = "webhook")]
+use super::Webhook;
 use super::{Evidence, Folder, Origin, Redaction, Report, Reporter, Trail};
-#[cfg(feature = "mail")]
+#[cfg(any(feature = "mail", feature = "webhook"))]
 use crate::Context as _;
 use crate::config::{Config, ReportsConfig, Setting};
 use crate::site::{Site, Start};
@@ -60,6 +62,16 @@ impl Desk {
             self.add(Mail::new(&mail.server, &mail.from, &mail.to).context("reading `reports.mail`")?);
             #[cfg(not(feature = "mail"))]
             return Err(lacking("mail"));
+        }
+        let hook = &config.webhook;
+        if [&hook.url, &hook.secret].iter().any(|text| !text.expose().is_empty()) {
+            #[cfg(feature = "webhook")]
+            {
+                let webhook = Webhook::new(&hook.url).context("reading `reports.webhook`")?;
+                self.add(if hook.secret.expose().is_empty() { webhook } else { webhook.sign(&hook.secret) });
+            }
+            #[cfg(not(feature = "webhook"))]
+            return Err(lacking("webhook"));
         }
         Ok(())
     }
@@ -149,7 +161,7 @@ impl BodyReport {
 }
 
 /// A reporter is configured that is not compiled in: silence would be found out when it is needed.
-#[cfg(not(feature = "mail"))]
+#[cfg(not(all(feature = "mail", feature = "webhook")))]
 fn lacking(feature: &str) -> crate::Error {
     crate::Error::internal(format!(
         "`reports.{feature}` is configured, which needs Purlin's feature `{feature}`: add it to the features of purlin in Cargo.toml"

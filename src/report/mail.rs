@@ -116,8 +116,7 @@ impl Reporter for Mail {
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
-        self.collected.start(start, "mailing reports");
-        Ok(())
+        self.collected.start(start, "mailing reports")
     }
 
     fn name(&self) -> String {

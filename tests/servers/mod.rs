@@ -36,6 +36,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         ("compression", cfg!(feature = "compression"), "compression"),
         ("cookie-sessions", cfg!(feature = "cookie-sessions"), "sessions in cookies"),
         ("http2", cfg!(feature = "http2"), "HTTP/2"),
+        ("mail", cfg!(feature = "mail"), "reports by mail"),
         ("multipart", cfg!(feature = "multipart"), "uploads"),
         ("postgres", cfg!(feature = "postgres"), "databases and sessions in PostgreSQL (a real server)"),
         ("redis", cfg!(feature = "redis"), "sessions in Redis, two instances behind nginx (real servers)"),
@@ -44,6 +45,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         ("tera", cfg!(feature = "tera"), "templates, forms and CSRF"),
         ("tower", cfg!(feature = "tower"), "tower layers and services"),
         ("validation", cfg!(feature = "validation"), "rules by garde"),
+        ("webhook", cfg!(feature = "webhook"), "reports to a webhook"),
         ("zstd", cfg!(feature = "zstd"), "zstd"),
     ];
     let off: String = (features.iter().filter(|(_, is_on, _)| !is_on))
