@@ -113,7 +113,7 @@ pub enum Origin {
     Body,
     /// The site's template of an error page; the framework's page was sent.
     ErrorPage,
-    /// The start of the site.
+    /// The start of the site: a layer refused, it does not fit together, or there was no place to listen.
     Start,
 }
 
@@ -260,6 +260,8 @@ pub trait Reporter: Send + Sync + 'static {
     fn report(&self, report: &Arc<Report>);
 
     /// Runs once, before the first request; long work is started here. Nothing, by default.
+    ///
+    /// If the site does not start, this may run later than `start`s of layers, and the work ends within five seconds.
     ///
     /// # Errors
     ///

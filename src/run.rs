@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Listen};
 use crate::server::Server;
-use crate::site::{Outline, Site, Start};
+use crate::site::{Life, Outline, Site, Start};
 use crate::{Context, Error, Request, Response, Result, Service, log};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -212,11 +212,28 @@ fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Res
     for warning in &config.warnings {
         tracing::warn!(target: "purlin::config", "{warning}");
     }
-    let bound = Server::from_config(&config.server).bind()?;
+    let bound = match Server::from_config(&config.server).bind() {
+        Ok(bound) => bound,
+        Err(error) => return Err(told(config, stack, error)),
+    };
     let environment = config.environment.clone();
     let places: Vec<String> = bound.addresses().iter().map(url).collect();
     let line = format!("serving {} ({environment}), Ctrl-C stops it", places.join(", "));
     bound.run(|| async { Ok(Announced { app: stack(config)?, line }) })
+}
+
+/// The site cannot be served. Those whom its stack tells of failures are told of this one too; a stack that fails as well has
+/// nobody to tell.
+fn told<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>, error: Error) -> Error {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return error;
+    };
+    runtime.block_on(async {
+        match stack(config) {
+            Ok(app) => Life::never(&app, error).told().await,
+            Err(_) => error,
+        }
+    })
 }
 
 /// Where a browser on this machine finds the server.
@@ -299,9 +316,33 @@ fn status_of(mut stream: impl Read + Write) -> Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::ErrorPages;
+    use crate::report::{Report, Reporter};
+    use crate::{Router, Stack};
+    use std::sync::{Arc, Mutex};
 
     fn read(words: &[&str]) -> Result<Arguments, String> {
         Arguments::read(words.iter().map(|word| (*word).to_owned()))
+    }
+
+    /// Keeps the messages that it is told.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<String>>>);
+
+    impl Reporter for Kept {
+        fn report(&self, report: &Arc<Report>) {
+            self.0.lock().unwrap().push(report.message.clone());
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_told_to_whom_the_stack_names() {
+        let kept = Kept::default();
+        let pages = ErrorPages::new().reporter(kept.clone());
+        let stack = |_| Ok(Stack::new().layer(pages).app(Router::new()));
+        let error = told(Config::default(), stack, Error::internal("the port is taken"));
+        assert_eq!(error.to_string(), "the port is taken");
+        assert_eq!(*kept.0.lock().unwrap(), ["the port is taken"]);
     }
 
     #[test]

@@ -263,7 +263,10 @@ impl Bound {
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         let Self { server, sockets, addresses } = self;
-        let life = Life::start_at(&app, addresses.clone())?;
+        let life = match Life::start_at(&app, addresses.clone()) {
+            Ok(life) => life,
+            Err(failed) => return Err(failed.told().await),
+        };
         let shared = Shared::new(app, server.limits);
         let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
         for address in &addresses {

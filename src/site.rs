@@ -29,6 +29,13 @@ pub struct LayerInfo {
     needs: Vec<Need>,
     #[cfg(feature = "database")]
     migrated: Option<Arc<dyn crate::database::Migrated>>,
+    told: Option<Arc<dyn Told>>,
+}
+
+/// Who is told if the site does not start.
+pub(crate) trait Told: fmt::Debug + Send + Sync {
+    /// Tells it. What work that takes is begun at `start`, and is then awaited for some seconds.
+    fn failed(&self, start: &mut Start, error: &Error);
 }
 
 /// A route as `routes` prints it.
@@ -85,6 +92,7 @@ impl About {
             needs: Vec::new(),
             #[cfg(feature = "database")]
             migrated: None,
+            told: None,
         };
         Self { layers: vec![info] }
     }
@@ -139,6 +147,13 @@ impl About {
     pub(crate) fn migrated(&mut self, database: Arc<dyn crate::database::Migrated>) {
         if let Some(layer) = self.current() {
             layer.migrated = Some(database);
+        }
+    }
+
+    /// The layer knows who is to be told if the site does not start.
+    pub(crate) fn told(&mut self, told: Arc<dyn Told>) {
+        if let Some(layer) = self.current() {
+            layer.told = Some(told);
         }
     }
 
@@ -238,6 +253,8 @@ pub struct Outline {
     prefix: String,
     namespace: String,
     route: Option<InRoute>,
+    // Whom the outermost layer names that names anybody. Not in the site, which they hold.
+    told: Option<Arc<dyn Told>>,
 }
 
 /// The route, of one method, where the walk is; or the fallback of a router.
@@ -274,7 +291,10 @@ impl Outline {
     pub fn of(service: &impl Service) -> Result<Site> {
         let mut outline = Self::default();
         service.describe(&mut outline);
-        outline.finish()
+        match outline.finish() {
+            (site, None) => Ok(site),
+            (_, Some(problem)) => Err(problem),
+        }
     }
 
     /// A layer, and below it what `below` draws.
@@ -290,6 +310,7 @@ impl Outline {
         for mut layer in about.layers {
             layer.mount.clone_from(&self.prefix);
             layer.route = self.route.as_ref().map(|route| route.name.clone());
+            self.told = self.told.take().or(layer.told.take());
             let who = format!("the layer {} ({place})", layer.name);
             for need in &layer.needs {
                 self.require(&who, Some(place), need);
@@ -377,7 +398,8 @@ impl Outline {
         }
     }
 
-    fn finish(mut self) -> Result<Site> {
+    /// The site, and what is wrong with it.
+    fn finish(mut self) -> (Site, Option<Error>) {
         for Unmet { who, place, need } in std::mem::take(&mut self.unmet) {
             let provider = self.layers.iter().find(|layer| layer.provides(need.noun));
             let noun = need.noun.name;
@@ -410,17 +432,13 @@ impl Outline {
                 ));
             }
         }
-        if self.problems.is_empty() {
-            let Self { layers, routes, handlers, mounts, .. } = self;
-            return Ok(Site { layers, routes, handlers, mounts, shared: Arc::default() });
-        }
-        self.problems.dedup();
-        let mut message = String::from("the site does not fit together");
-        for problem in &self.problems {
-            message.push_str("\n  - ");
-            message.push_str(problem);
-        }
-        Err(Error::internal(message))
+        let Self { layers, routes, handlers, mounts, mut problems, .. } = self;
+        problems.dedup();
+        let problem = (!problems.is_empty()).then(|| {
+            let problems: String = problems.iter().map(|problem| format!("\n  - {problem}")).collect();
+            Error::internal(format!("the site does not fit together{problems}"))
+        });
+        (Site { layers, routes, handlers, mounts, shared: Arc::default() }, problem)
     }
 }
 
@@ -609,14 +627,14 @@ pub struct Start {
     namespace: String,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
-    failing: Vec<Box<IfItFails>>,
+    tells: bool,
     addresses: Vec<Listen>,
 }
 
-type IfItFails = dyn FnOnce(&Error);
-
 struct Task {
     name: &'static str,
+    /// Whether it tells of failures, and so is done even if the site does not start.
+    tells: bool,
     work: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -652,12 +670,15 @@ impl Start {
         F: Future<Output = ()> + Send + 'static,
     {
         let work = Box::pin(work(Stopping(self.stop.clone())));
-        self.tasks.push(Task { name, work });
+        self.tasks.push(Task { name, tells: self.tells, work });
     }
 
-    /// Is told of what makes the start fail, further in.
-    pub(crate) fn if_it_fails(&mut self, tell: impl FnOnce(&Error) + 'static) {
-        self.failing.push(Box::new(tell));
+    /// The tasks that are begun here tell of failures.
+    pub(crate) fn telling(&mut self, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.tells = true;
+        let result = start(self);
+        self.tells = false;
+        result
     }
 
     pub(crate) fn within(&mut self, name: Option<&str>, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
@@ -703,27 +724,24 @@ impl Life {
     ///
     /// Outside of a tokio runtime, if some layer has background work.
     pub fn start(service: &impl Service) -> Result<Self> {
-        Self::start_at(service, Vec::new())
+        Self::start_at(service, Vec::new()).map_err(|failed| failed.error)
     }
 
     /// The same for a server that listens at these addresses.
-    pub(crate) fn start_at(service: &impl Service, addresses: Vec<Listen>) -> Result<Self> {
-        let site = Arc::new(Outline::of(service)?);
-        let (stop, stopped) = watch::channel(false);
-        let mut start = Start {
-            site: site.clone(),
-            namespace: String::new(),
-            tasks: Vec::new(),
-            stop: stopped,
-            failing: Vec::new(),
-            addresses,
-        };
-        if let Err(error) = service.start(&mut start) {
-            start.failing.into_iter().for_each(|tell| tell(&error));
-            return Err(error);
+    pub(crate) fn start_at(service: &impl Service, addresses: Vec<Listen>) -> Result<Self, NoStart> {
+        let mut beginning = Beginning::of(service, addresses);
+        let problem = beginning.problem.take();
+        if let Some(error) = problem.or_else(|| service.start(&mut beginning.start).err()) {
+            return Err(beginning.failed(error));
         }
-        let tasks = start.tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        let Beginning { start: Start { site, tasks, .. }, stop, .. } = beginning;
+        let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
         Ok(Self { site, stop, tasks })
+    }
+
+    /// An application that cannot be served, for this reason, whether or not it fits together.
+    pub(crate) fn never(service: &impl Service, error: Error) -> NoStart {
+        Beginning::of(service, Vec::new()).failed(error)
     }
 
     /// What was started.
@@ -745,6 +763,66 @@ impl Life {
         late
     }
 }
+
+/// A start before it has succeeded or failed.
+struct Beginning {
+    start: Start,
+    stop: watch::Sender<bool>,
+    told: Option<Arc<dyn Told>>,
+    problem: Option<Error>,
+}
+
+impl Beginning {
+    fn of(service: &impl Service, addresses: Vec<Listen>) -> Self {
+        let mut outline = Outline::default();
+        service.describe(&mut outline);
+        let told = outline.told.take();
+        let (site, problem) = outline.finish();
+        let (stop, stopped) = watch::channel(false);
+        let start = Start {
+            site: Arc::new(site),
+            namespace: String::new(),
+            tasks: Vec::new(),
+            stop: stopped,
+            tells: false,
+            addresses,
+        };
+        Self { start, stop, told, problem }
+    }
+
+    /// Tells whom the stack names. Other work does not begin.
+    fn failed(mut self, error: Error) -> NoStart {
+        if let Some(told) = self.told {
+            told.failed(&mut self.start, &error);
+        }
+        let Start { site, mut tasks, .. } = self.start;
+        tasks.retain(|task| task.tells);
+        NoStart { error, site, stop: self.stop, tasks }
+    }
+}
+
+/// A start that failed.
+pub(crate) struct NoStart {
+    error: Error,
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<Task>,
+}
+
+impl NoStart {
+    /// Why it failed, as soon as those are told who are to be; and at most five seconds later.
+    pub(crate) async fn told(self) -> Error {
+        let Self { error, site, stop, tasks } = self;
+        let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        for task in (Life { site, stop, tasks }).end(TELLING).await {
+            tracing::warn!(target: "purlin::report", task, "the failed start could not be told in time");
+        }
+        error
+    }
+}
+
+/// Whoever waits for the process to end does not wait longer for a server of mails.
+const TELLING: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The last part of a type's name: `Compression` of `purlin::layers::compression::Compression`.
 pub(crate) fn short_name<T: ?Sized>() -> &'static str {

@@ -659,6 +659,24 @@ async fn a_start_that_fails_is_reported_before_the_process_ends() {
 }
 
 #[tokio::test]
+async fn a_start_that_fails_anywhere_is_one_report_to_the_outermost_who_are_told() {
+    let (outer, inner, folder) = (Kept::default(), Kept::default(), Temporary::new("refused"));
+    let pages = || ErrorPages::new().reporter(outer.clone()).reporter(Folder::new(&folder.0));
+    let within =
+        || Router::new().mount("/x", Stack::new().layer(ErrorPages::new().reporter(inner.clone())).app(Router::new()));
+
+    // Above the layer, so that it has not started; and a site that is not put together rightly, whose layers do not start.
+    assert!(Life::start(&Stack::new().layer(Refuses).layer(pages()).app(within())).is_err());
+    assert!(Life::start(&Stack::new().layer(pages()).app(routes().mount("/y", within()))).is_err());
+    let messages: Vec<String> = outer.all().iter().map(|report| report.message.clone()).collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert_eq!(messages[0], "no licence for postgres://•••@host/");
+    assert!(messages[1].starts_with("the site does not fit together\n  - the handler of "), "{messages:?}");
+    assert!(outer.all().iter().all(|report| report.origin == Origin::Start));
+    assert_eq!((inner.all().len(), folder.files().len()), (0, 2));
+}
+
+#[tokio::test]
 async fn a_folder_keeps_the_last_reports_for_its_own_user_only() {
     let folder = Temporary::new("bounded");
     std::fs::create_dir_all(&folder.0).unwrap();

@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// - **To the developer**, with [`details`](ErrorPages::details), everything: message and causes, the places with their
 ///   source, layer and route, the frames of a panic, and for an address that nothing answers the routes there are.
 /// - **To those who look after the site**, with [`reporter`](ErrorPages::reporter), a [`Report`](crate::report::Report) of each
-///   failure: of answers, of bodies that break off, of error pages that fail, and of a start that fails further in.
+///   failure: of answers, of bodies that break off, of error pages that fail, and of a site that does not start.
 /// - **Which status**: that of the error, or for types of errors what [`on`](ErrorPages::on) says.
 ///
 /// Without it a failure is a bare status, and one event in the log.
@@ -367,7 +367,7 @@ impl Middleware for ErrorPages {
     fn describe(&self, about: &mut About) {
         about.option("details", self.details).option("templates", self.engine.is_some());
         if self.desk.is_staffed() {
-            about.option("reporters", self.desk.names());
+            about.option("reporters", self.desk.names()).told(self.desk.clone());
         }
         about.wants::<RequestId>().wants::<CspNonce>();
     }
@@ -379,10 +379,6 @@ impl Middleware for ErrorPages {
         self.desk.start(start)?;
         #[cfg(all(feature = "debugger", debug_assertions))]
         self.desk.share(start);
-        if self.desk.is_staffed() {
-            let desk = self.desk.clone();
-            start.if_it_fails(move |error| drop(desk.tell(Evidence::of_start(error))));
-        }
         Ok(())
     }
 }

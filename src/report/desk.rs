@@ -8,11 +8,12 @@ use super::{Evidence, Folder, Origin, Redaction, Report, Reporter, Trail};
 #[cfg(any(feature = "mail", feature = "webhook"))]
 use crate::Context as _;
 use crate::config::{Config, ReportsConfig, Setting};
-use crate::site::{Site, Start};
-use crate::{Body, MatchedRoute, Response, Result};
+use crate::site::{Site, Start, Told};
+use crate::{Body, Error, MatchedRoute, Response, Result};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -112,7 +113,7 @@ impl Desk {
     pub(crate) fn start(&self, start: &mut Start) -> Result<()> {
         // Started twice (by a test, say), it stays where it was first.
         let _ = self.site.set(start.site().clone());
-        self.reporters.iter().try_for_each(|reporter| reporter.start(start))
+        start.telling(|start| self.reporters.iter().try_for_each(|reporter| reporter.start(start)))
     }
 
     /// The report of a failure.
@@ -160,14 +161,6 @@ impl BodyReport {
     }
 }
 
-/// A reporter is configured that is not compiled in: silence would be found out when it is needed.
-#[cfg(not(all(feature = "mail", feature = "webhook")))]
-fn lacking(feature: &str) -> crate::Error {
-    crate::Error::internal(format!(
-        "`reports.{feature}` is configured, which needs Purlin's feature `{feature}`: add it to the features of purlin in Cargo.toml"
-    ))
-}
-
 /// A streamed body of an answer, of whose failure those at the desk are told.
 pub(crate) struct Watched {
     body: Body,
@@ -191,7 +184,7 @@ impl Watched {
 
 impl http_body::Body for Watched {
     type Data = Bytes;
-    type Error = crate::Error;
+    type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         if self.ended {
@@ -242,4 +235,31 @@ impl Future for NextFrame<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll_frame(cx)
     }
+}
+
+impl Told for Desk {
+    fn failed(&self, start: &mut Start, error: &Error) {
+        // It has not begun where the failure lies further out, or before the first layer's start.
+        if self.site().is_none()
+            && let Err(error) = self.start(start)
+        {
+            let error = self.redaction.text(&error.chain().collect::<Vec<_>>().join(": "));
+            tracing::error!(target: "purlin::report", error, "not all can be told of the failed start");
+        }
+        self.tell(Evidence::of_start(error));
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("reporters", &self.names()).finish_non_exhaustive()
+    }
+}
+
+/// A reporter is configured that is not compiled in: silence would be found out when it is needed.
+#[cfg(not(all(feature = "mail", feature = "webhook")))]
+fn lacking(feature: &str) -> Error {
+    Error::internal(format!(
+        "`reports.{feature}` is configured, which needs Purlin's feature `{feature}`: add it to the features of purlin in Cargo.toml"
+    ))
 }

@@ -1,7 +1,7 @@
 //! `Mail`: reports by mail, equal failures in one.
 
 use super::batch::{Collected, Courier, Group, Rest, Unsent};
-use super::{Origin, Report, Reporter};
+use super::{Report, Reporter};
 use crate::Result;
 use crate::config::Secret;
 use crate::site::Start;
@@ -20,8 +20,8 @@ use std::time::Duration;
 ///
 /// Mails are written and sent beside the requests: 256 reports may wait, and 100 kinds of failures; what comes faster is
 /// counted. A server that does not answer is given up after 10 seconds and tried again with the mails of the next minute, five
-/// times for each. When the site stops, what was collected is sent at once. A start that fails is not mailed: the process
-/// ends before a server could answer.
+/// times for each. When the site stops, what was collected is sent at once, and so is a start that failed, for which the
+/// process ends up to five seconds later.
 ///
 /// ```
 /// use purlin::config::Secret;
@@ -110,9 +110,7 @@ impl std::error::Error for MailError {}
 
 impl Reporter for Mail {
     fn report(&self, report: &Arc<Report>) {
-        if report.origin != Origin::Start {
-            self.collected.push(report);
-        }
+        self.collected.push(report);
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

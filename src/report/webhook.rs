@@ -42,7 +42,8 @@ use tokio_rustls::TlsConnector;
 ///
 /// They are sent beside the requests: 256 reports may wait, and 100 kinds of failures; what comes faster is counted. An answer of
 /// 200 to 299 within 10 seconds is success. Else it is tried again with the posts of the next minute, five times for each;
-/// redirects are not followed. When the site stops, what was collected is sent at once. No proxy is used.
+/// redirects are not followed. When the site stops, what was collected is sent at once, and so is a start that failed, for which
+/// the process ends up to five seconds later. No proxy is used.
 ///
 /// ```
 /// use purlin::config::Secret;

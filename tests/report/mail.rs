@@ -1,6 +1,7 @@
 //! `Mail`: equal failures in one mail, and a server that does not answer is nobody's delay.
 
 use super::*;
+use purlin::Server;
 use purlin::config::Secret;
 use purlin::report::{Mail, MailError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -190,6 +191,17 @@ async fn a_server_that_never_answers_delays_nobody() {
     // The client speaks second: nothing was sent to a server that said nothing.
     let read = tokio::time::timeout(Duration::from_millis(1), connection.read_to_end(&mut said)).await;
     assert!(read.is_err() || said.is_empty());
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_mailed_before_the_process_ends() {
+    let (url, mut mails) = server().await;
+    let app = Stack::new().layer(ErrorPages::new().reporter(mail(&url))).layer(Refuses).app(Router::new());
+    let bound = Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    assert!(bound.serve(app, std::future::pending()).await.is_err());
+    let mail = mails.try_recv().unwrap();
+    assert!(!mail.text.contains("st4rt-secret"), "{}", mail.text);
+    assert!(mail.body().starts_with("500 no licence for postgres://"), "{}", mail.body());
 }
 
 #[tokio::test]

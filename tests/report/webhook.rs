@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::servers::{left_out, program};
+use purlin::Server;
 use purlin::config::Secret;
 use purlin::report::{Webhook, WebhookError};
 use rustls::pki_types::pem::PemObject;
@@ -196,6 +197,17 @@ async fn a_server_that_never_answers_delays_nobody() {
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     let (_connection, _) = listener.accept().await.unwrap();
     assert_eq!(life.end(Duration::from_millis(50)).await, ["posting reports"], "the end does not wait for it either");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_posted_before_the_process_ends() {
+    let (url, mut posts) = server(&[]).await;
+    let app = Stack::new().layer(Refuses).layer(ErrorPages::new().reporter(hook(&url))).app(Router::new());
+    let bound = Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    assert!(bound.serve(app, std::future::pending()).await.is_err());
+    let told = posts.try_recv().unwrap().json();
+    assert_eq!((&told["count"], &told["report"]["origin"]), (&json!(1), &json!("start")));
+    assert_eq!(told["report"]["message"], "no licence for postgres://•••@host/");
 }
 
 #[tokio::test]
