@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use serde_json::json;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 /// Where the debugger answers.
@@ -236,7 +236,7 @@ impl Room {
             return told(status, &refused.to_string());
         }
         let console = (id == SITE).then(|| {
-            let desk = self.site.shared::<Arc<Desk>>().unwrap_or_default();
+            let desk = self.site.shared::<Weak<Desk>>().and_then(|desk| desk.upgrade()).unwrap_or_default();
             Console::new(&self.site, &desk, &self.records.all(), &mut req)
         });
         let wanted = match req.into_body().collect(LONGEST_QUESTION).await {

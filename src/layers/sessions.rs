@@ -1,8 +1,8 @@
 //! Remembers visitors from one request to the next.
 
 use crate::cookie::SameSite;
-use crate::request::Beside;
 use crate::report::Trail;
+use crate::request::Beside;
 use crate::session::{LazySession, Origin, Session, Store};
 use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};

@@ -15,6 +15,8 @@ use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use std::fmt;
 use std::pin::Pin;
+#[cfg(all(feature = "debugger", debug_assertions))]
+use std::sync::Weak;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -144,8 +146,9 @@ impl Desk {
     pub(crate) fn share(self: &Arc<Self>, start: &mut Start) {
         let others = start.site().shared::<Redaction>().unwrap_or_default();
         start.share(others.and(self.redaction.clone()));
-        if start.site().shared::<Arc<Self>>().is_none() {
-            start.share(self.clone());
+        if start.site().shared::<Weak<Self>>().is_none() {
+            // The site is not to keep what keeps the site.
+            start.share(Arc::downgrade(self));
         }
     }
 }
