@@ -2,6 +2,8 @@
 //!
 //! The attacks are those that were recorded against pages of this kind elsewhere; each test names the one that it replays.
 
+mod attacks;
+
 use purlin::config::Loader;
 use purlin::layers::{Debugger, ErrorPages, Templates};
 use purlin::report::Redaction;

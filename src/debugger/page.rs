@@ -368,7 +368,10 @@ impl Page<'_> {
         let url = self.record.url();
         let again = match asked.method {
             Method::GET => {
-                format!("<p class=\"text\"><a href=\"{}\">Send it as it was, in this window</a></p>\n", Escaped(&url))
+                format!(
+                    "<p class=\"text\"><a href=\"{}\">Send it as it was, in this window</a></p>\n",
+                    Escaped(self.record.link())
+                )
             }
             _ => String::new(),
         };
@@ -377,13 +380,14 @@ impl Page<'_> {
              tabindex=\"0\" aria-label=\"Headers\"><table class=\"facts\"><tbody>\n{rows}</tbody></table></section>\n</details>\n\
              <details class=\"card\" id=\"replay\">\n<summary>Replay <small>send it again, edited if you like</small></summary>\n\
              <form hidden><div class=\"row\"><label>Method <input type=\"text\" name=\"method\" \
-             value=\"{method}\" size=\"7\"></label> <label class=\"wide\">Address <input type=\"text\" name=\"url\" value=\"{url}\"></label></div>\n\
+             value=\"{method}\" size=\"7\"></label> <label class=\"wide\">Address <input type=\"text\" name=\"url\" value=\"{link}\"></label></div>\n\
              <label>Headers, a line each <textarea name=\"headers\" rows=\"3\" spellcheck=\"false\">{headers}</textarea></label>\n\
              <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\">{body}</textarea></label>\n\
              <div class=\"row\"><button type=\"submit\">Send</button> <output></output></div></form>\n\
              {again}</details>\n",
             method = Escaped(&asked.method),
             url = Escaped(&url),
+            link = Escaped(self.record.link()),
             headers = Escaped(replayed(&self.record.headers())),
             body = Escaped(self.body_again()),
         )

@@ -162,6 +162,12 @@ impl Record {
         format!("{}?{}", uri.path(), shown.collect::<Vec<_>>().join("&"))
     }
 
+    /// The same to be followed on this host: what begins with `//`, or for browsers `/\`, would lead to another.
+    pub(super) fn link(&self) -> String {
+        let url = self.url();
+        if url.starts_with("//") || url.starts_with("/\\") { format!("/.{url}") } else { url }
+    }
+
     /// The headers, with nothing secret in them.
     pub(super) fn headers(&self) -> Vec<(String, String)> {
         let shown = self.asked.headers.iter().map(|(name, value)| {
