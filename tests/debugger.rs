@@ -3,6 +3,8 @@
 //! The attacks are those that were recorded against pages of this kind elsewhere; each test names the one that it replays.
 
 mod attacks;
+#[cfg(target_os = "linux")]
+mod load;
 
 use purlin::config::Loader;
 use purlin::layers::{Debugger, ErrorPages, Templates};
