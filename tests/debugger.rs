@@ -5,6 +5,8 @@
 mod attacks;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(feature = "tower")]
+mod tower;
 
 use purlin::config::Loader;
 use purlin::layers::{Debugger, ErrorPages, Templates};
