@@ -3,6 +3,7 @@
 //! The attacks are those that were recorded against pages of this kind elsewhere; each test names the one that it replays.
 
 mod attacks;
+mod input;
 #[cfg(target_os = "linux")]
 mod load;
 #[cfg(feature = "tower")]

@@ -331,8 +331,10 @@ async fn a_storm_of_failures_leaves_the_site_responsive_and_most_reports_without
             let told: Value = serde_json::from_str(&told.body).unwrap();
             let frames = told["frames"].as_array().unwrap();
             let own = frames.iter().find(|frame| frame["whose"] == "own").expect("frames there are always");
-            match own["variables"]["lack"].as_str() {
-                None => with += usize::from(!own["variables"]["values"].as_array().unwrap().is_empty()),
+            let values = own["variables"]["values"].as_array().map_or(0, Vec::len);
+            // Said of the frame, or once for all of them.
+            match own["variables"]["lack"].as_str().or(told["lack"].as_str()) {
+                None => with += usize::from(values > 0),
                 Some(lack) if lack.contains("gave way to a newer one") => evicted += 1,
                 Some(lack) => refused += usize::from(lack.contains("snapshots a second was reached")),
             }
@@ -365,4 +367,26 @@ async fn all_snapshots_go_with_the_site_also_when_it_is_killed() {
     site.process.wait().unwrap();
     // Dead, for whoever inherits them to reap; in a container that may be nobody.
     eventually("they are dead", || pids.iter().all(|&pid| process(pid).is_none_or(|(state, _)| "ZX".contains(state))));
+}
+
+/// Killed for want of memory, or by somebody: the page has frames and source, and says why it has no more.
+#[tokio::test]
+async fn a_report_whose_snapshot_was_killed_keeps_the_rest() {
+    let site = Site::start();
+    let url = site.get("/panics/7", "*/*").await.head;
+    let url = url.lines().find_map(|line| line.strip_prefix("x-debug-url: ")).unwrap().trim().to_owned();
+    let path = &url[url.find("/_debug/").unwrap()..];
+    let mut pids = Vec::new();
+    eventually("there is a snapshot", || {
+        pids = site.snapshots();
+        pids.len() == 1
+    });
+    let killed = Command::new("sh").args(["-c", "kill -KILL $0", &pids[0].to_string()]).status();
+    assert!(killed.unwrap().success());
+    eventually("it is reaped", || site.children().is_empty());
+    let page = site.get(path, super::BROWSER).await;
+    assert_eq!(page.status, 200);
+    for text in ["row_at", "price_of (async)", "process was killed, perhaps for want of memory"] {
+        assert!(page.body.contains(text), "{text}");
+    }
 }
