@@ -179,6 +179,11 @@ impl MaxBody {
     }
 }
 
+/// Left by the debugger in a request that its developer did not send: who asks is told what visitors are told.
+#[cfg(all(feature = "debugger", debug_assertions))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stranger;
+
 /// A number used once, for the scripts and styles that a page's Content-Security-Policy lets in; in the extensions below
 /// the layer `SecurityHeaders`, and `csp_nonce` in templates.
 ///

@@ -8,7 +8,7 @@ use super::page::{self, Page};
 use super::record::{Asked, Record, Records};
 use super::tell;
 use crate::report::{BodyReport, Desk, Redaction, Report};
-use crate::request::CspNonce;
+use crate::request::{CspNonce, Stranger};
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
 use crate::{Body, Error, MatchedRoute, Request, Response, Result, Service, negotiate};
@@ -71,13 +71,14 @@ impl Workbench {
         })))
     }
 
-    pub(crate) async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+    pub(crate) async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let room = &self.0;
-        // Before anything of the request is believed. Who may not see the debugger gets what there is without it.
+        // Before anything of the request is believed. Who may not see the debugger gets what visitors get.
         if let Err(refused) = room.guard.may_see(&req) {
             if is_below(req.uri().path()) {
                 tracing::warn!(target: "purlin::debugger", path = req.uri().path(), %refused, "refused");
             }
+            req.extensions_mut().insert(Stranger);
             return Ok(next.call(req).await);
         }
         if is_below(req.uri().path()) {

@@ -22,7 +22,8 @@ use std::sync::OnceLock;
 /// - the site does not start if it listens beyond this machine, unless [`beyond_loopback`](Debugger::beyond_loopback) says that
 ///   it may;
 /// - a request whose peer is not a loopback address, that has a header of a proxy, or whose `Host` is not `localhost`,
-///   `*.localhost`, `127.0.0.0/8`, `[::1]` or a [`host`](Debugger::host), gets the page that it would get without this layer;
+///   `*.localhost`, `127.0.0.0/8`, `[::1]` or a [`host`](Debugger::host), gets what visitors get, also where
+///   [`ErrorPages::details`](super::ErrorPages::details) is on;
 /// - questions of the page are POSTs with JSON, an exactly equal `Origin` and a token which is new at each start;
 /// - the prompt reads memory. It calls nothing, changes nothing, and opens no file.
 ///

@@ -72,7 +72,8 @@ impl ErrorPages {
         Self::default()
     }
 
-    /// Whether everything is told; off by default. For development: causes and source are nobody else's business.
+    /// Whether everything is told; off by default. For development: causes and source are nobody else's business. Below the
+    /// layer [`Debugger`](super::Debugger), in a debug build, it is told to its developer alone.
     pub fn details(mut self, details: bool) -> Self {
         self.details = details;
         self
@@ -205,13 +206,13 @@ impl ErrorPages {
 
     async fn html(&self, failure: &Failure<'_>, trail: Option<&Trail>, headers: &mut HeaderMap) -> String {
         let template = self.template(failure.status);
-        if !self.details
+        if !failure.details
             && let Some((engine, name)) = template
         {
             if let Some(page) = self.site_page(engine, name, failure, trail).await {
                 return page;
             }
-        } else if self.details {
+        } else if failure.details {
             let nonce = sealed(failure.facts.nonce.as_ref(), headers);
             return failure.details_page(nonce.value(), template.as_ref().map(|(_, name)| name.as_str()));
         }
@@ -267,7 +268,7 @@ impl ErrorPages {
 
     /// The answer to a failure: reported, and with a page if it has none.
     async fn told(&self, mut response: Response, case: Case) -> Response {
-        let Case { facts, accept, trail, lacks_page } = case;
+        let Case { facts, accept, trail, lacks_page, details } = case;
         let error = response.extensions().get::<CarriedError>().cloned();
         let route = response.extensions().get::<MatchedRoute>().cloned();
         let answer = error.as_deref().filter(|error| error.status() == response.status());
@@ -286,10 +287,10 @@ impl ErrorPages {
             facts: &facts,
             route: route.as_ref(),
             site: self.desk.site(),
-            details: self.details,
+            details,
         };
         let is_told = self.desk.is_staffed() && failure.status >= self.desk.least;
-        let report = trail.as_ref().filter(|_| is_told || self.details).map(|trail| {
+        let report = trail.as_ref().filter(|_| is_told || details).map(|trail| {
             self.desk.write(Evidence {
                 origin: Origin::Answer,
                 status: failure.status,
@@ -321,7 +322,7 @@ impl ErrorPages {
         if !varies(headers) {
             headers.append(VARY, HeaderValue::from_static("accept"));
         }
-        if self.details {
+        if details {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         let page = match format {
@@ -341,13 +342,16 @@ struct Case {
     accept: Accept,
     trail: Option<Trail>,
     lacks_page: bool,
+    /// Whether the client is told everything.
+    details: bool,
 }
 
 impl Middleware for ErrorPages {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let facts = Facts::of(&mut req);
         let accept = Accept::of(&req);
-        let wanted = self.details || self.desk.is_staffed();
+        let details = self.details && !is_strangers(&req);
+        let wanted = details || self.desk.is_staffed();
         let trail = wanted.then(|| Trail::begin(&mut req, self.desk.lines));
         let recording = trail.as_ref().and_then(|trail| trail.recording().cloned());
         // Where a handler panicked, the router has caught that; a layer in between is as likely to.
@@ -356,7 +360,7 @@ impl Middleware for ErrorPages {
         let lacks_page = lacks_page(&response, &facts.method);
         if lacks_page || (trail.is_some() && response.error().is_some()) {
             // Boxed, so that answers which do not fail have no room kept for it.
-            return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page })).await);
+            return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page, details })).await);
         }
         if let Some(trail) = trail.filter(|_| response.body().as_bytes().is_none()) {
             Watched::over(&mut response, self.desk.clone(), trail);
@@ -381,6 +385,18 @@ impl Middleware for ErrorPages {
         self.desk.share(start);
         Ok(())
     }
+}
+
+/// Whether the debugger above has found that it is not the developer who asks.
+#[cfg(all(feature = "debugger", debug_assertions))]
+fn is_strangers(req: &Request) -> bool {
+    req.extensions().get::<crate::request::Stranger>().is_some()
+}
+
+/// Nobody has looked.
+#[cfg(not(all(feature = "debugger", debug_assertions)))]
+fn is_strangers(_: &Request) -> bool {
+    false
 }
 
 fn lacks_page(response: &Response, method: &Method) -> bool {

@@ -346,6 +346,41 @@ async fn no_expression_takes_the_server_its_time_or_memory() {
     }
 }
 
+/// Vite's and Next.js's leaked sources: so no page for development is a stranger's, also not the one that reads nothing live.
+#[tokio::test]
+async fn a_stranger_is_told_what_visitors_are_told() {
+    let client = client();
+    let outside = client.clone().peer("203.0.113.9:50000".parse().unwrap());
+    let strangers: [(&Client, &[(&str, &str)]); 5] = [
+        (&outside, &[]),
+        (&client, &[("host", "evil.example")]),
+        (&client, &[("origin", "https://evil.example")]),
+        (&client, &[("x-forwarded-for", "127.0.0.1")]),
+        (&client, &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "script")]),
+    ];
+    for accept in [BROWSER, "application/json", "text/markdown", "text/plain", "*/*"] {
+        for (path, status, secrets) in [
+            ("/panics/7", 500, &["index out of bounds", "tests/debugger", "rows"][..]),
+            ("/fails/seven", 500, &["reading the number", "invalid digit", "tests/debugger"]),
+            ("/template", 500, &["missing.field", "page.html"]),
+            ("/nowhere", 404, &["/panics/{row}", "tests/debugger"]),
+        ] {
+            for (client, headers) in strangers {
+                let asked = client.get(path).accept(accept);
+                let asked = headers.iter().fold(asked, |asked, (name, value)| asked.header(name, value));
+                let page = asked.await;
+                page.assert_status(status);
+                for secret in secrets {
+                    page.assert_lacks(secret);
+                }
+            }
+            // The developer is told; of the routes on a page only.
+            let page = client.get(path).accept(accept).await;
+            assert!(page.text().contains(secrets[0]) || (status == 404 && accept != BROWSER), "{accept}: {path}");
+        }
+    }
+}
+
 /// A stranger's failures take no snapshot, so they end none that the developer looks at.
 #[tokio::test]
 async fn failures_that_a_stranger_causes_cost_the_developer_nothing() {
