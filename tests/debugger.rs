@@ -599,8 +599,13 @@ async fn cve_2019_14806_there_is_no_pin_to_compute_and_guessing_ends() {
         asked.header("x-purlin-debugger-token", token).json(&json!({ "frame": 0 })).await.status().as_u16()
     };
     assert_eq!(guess(&token_of(&page)).await, 200);
+    // A tab that was left open is no guess; ten guesses are.
     for _ in 0..10 {
         assert_eq!(guess(&token_of(&elsewhere)).await, 403);
+    }
+    assert_eq!(guess(&token_of(&page)).await, 200);
+    for wrong in 'A'..='I' {
+        assert_eq!(guess(&wrong.to_string().repeat(22)).await, 403);
     }
     assert_eq!(guess(&token_of(&page)).await, 423);
 }

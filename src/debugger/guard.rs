@@ -19,15 +19,16 @@ use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The header in which the page sends its token.
 const TOKEN: HeaderName = HeaderName::from_static(TOKEN_NAME);
 
 const TOKEN_NAME: &str = "x-purlin-debugger-token";
 
-/// After so many wrong tokens nothing is answered any more, until the next start.
-const MOST_FAILURES: u32 = 10;
+/// After so many wrong tokens nothing is answered any more, until the next start. The same one again counts once: a page which was
+/// left open from the start before asks with the token of that one, and guesses nothing.
+const MOST_FAILURES: usize = 10;
 
 /// 128 bits.
 const TOKEN_BYTES: usize = 16;
@@ -36,7 +37,7 @@ const TOKEN_BYTES: usize = 16;
 pub(super) struct Guard {
     hosts: Vec<String>,
     token: String,
-    failures: AtomicU32,
+    wrong: Mutex<Vec<String>>,
 }
 
 /// Why a request may not. For the log and, by its status, for the client, which is not told more than "no".
@@ -74,7 +75,7 @@ impl Guard {
                 return Err(Error::internal(message));
             }
         }
-        Ok(Self { hosts: hosts.to_vec(), token: random()?, failures: AtomicU32::new(0) })
+        Ok(Self { hosts: hosts.to_vec(), token: random()?, wrong: Mutex::default() })
     }
 
     /// What the page has to send with what it asks.
@@ -128,14 +129,19 @@ impl Guard {
         if !json.is_some_and(|json| json.trim().eq_ignore_ascii_case("application/json")) {
             return Err(Refused::ContentType);
         }
-        if self.failures.load(Ordering::Relaxed) >= MOST_FAILURES {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.len() >= MOST_FAILURES {
             return Err(Refused::Locked);
         }
         let sent = only(headers, &TOKEN).unwrap_or_default();
         if sent.len() == self.token.len() && ct_codecs::verify(sent.as_bytes(), self.token.as_bytes()) {
             return Ok(());
         }
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        // As much of it as tells it from others.
+        let sent: String = sent.chars().take(2 * self.token.len()).collect();
+        if !wrong.contains(&sent) {
+            wrong.push(sent);
+        }
         Err(Refused::Token)
     }
 
@@ -472,7 +478,7 @@ mod tests {
             assert!(asking(&guard, &[(name, value)]).is_err(), "{name}: {value:?}");
         }
         // None of them came as far as the token.
-        assert_eq!(guard.failures.load(Ordering::Relaxed), 0);
+        assert!(guard.wrong.lock().unwrap().is_empty());
     }
 
     #[test]
@@ -487,14 +493,23 @@ mod tests {
     #[test]
     fn ten_wrong_tokens_lock_it_also_for_the_right_one() {
         let guard = guard();
-        let wrong = "A".repeat(guard.token().len());
-        for (nth, token) in
-            [None, Some(""), Some(&guard.token()[1..])].into_iter().chain([Some(&*wrong); 7]).enumerate()
-        {
+        let length = guard.token().len();
+        let wrong = [String::new(), guard.token()[1..].to_owned()];
+        for (nth, token) in wrong.into_iter().chain(('A'..='H').map(|one| one.to_string().repeat(length))).enumerate() {
             assert_eq!(asking(&guard, &[]), Ok(()), "{nth}");
-            assert_eq!(asking(&guard, &[(TOKEN_NAME, token)]), Err(Refused::Token), "{nth}");
+            assert_eq!(asking(&guard, &[(TOKEN_NAME, Some(&token))]), Err(Refused::Token), "{nth}");
         }
         assert_eq!(asking(&guard, &[]), Err(Refused::Locked));
+    }
+
+    #[test]
+    fn a_page_of_the_start_before_locks_nobody_out() {
+        let guard = guard();
+        let before = "A".repeat(guard.token().len());
+        for _ in 0..100 {
+            assert_eq!(asking(&guard, &[(TOKEN_NAME, Some(&before))]), Err(Refused::Token));
+        }
+        assert_eq!(asking(&guard, &[]), Ok(()));
     }
 
     #[test]
