@@ -447,9 +447,12 @@ fn folded(frames: &[Frame]) -> String {
         (Whose::Std, "the standard library"),
         (Whose::Unknown, "other code"),
     ];
-    let there =
-        names.iter().filter(|(whose, _)| frames.iter().any(|frame| frame.whose == *whose)).map(|(_, name)| *name);
-    there.collect::<Vec<_>>().join(", ")
+    let there = names.into_iter().filter(|(whose, _)| frames.iter().any(|frame| frame.whose == *whose));
+    let mut there: Vec<_> = there.map(|(_, name)| name).collect();
+    match (there.pop(), there.as_slice()) {
+        (last, []) => last.unwrap_or_default().to_owned(),
+        (last, others) => format!("{} and {}", others.join(", "), last.unwrap_or_default()),
+    }
 }
 
 /// Whether a file was changed after the program that runs was built.
