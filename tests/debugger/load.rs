@@ -281,6 +281,7 @@ async fn load(site: &Site, requests: usize) {
 async fn under_load_nothing_is_dropped_and_nothing_leaks() {
     let site = Site::start();
     // What is opened and read once: the debug information, the first records.
+    site.get("/panics/7", super::BROWSER).await;
     load(&site, 20).await;
     let (descriptors, memory) = (site.descriptors(), site.memory());
     let begun = Instant::now();
