@@ -529,7 +529,16 @@ fn roots() -> Roots {
         own,
         framework: vec![source.join("src"), source.join("debugger")],
         standard: standard.filter(|folder| folder.is_dir()),
-        capturing: vec!["purlin::error::".to_owned(), "purlin::debugger::".to_owned(), "purlin::panic::".to_owned()],
+        // The last two are what a conversion is called where the dependencies have no debug information.
+        capturing: [
+            "purlin::error::",
+            "purlin::debugger::",
+            "purlin::panic::",
+            "<purlin::error::Error as ",
+            "<T as core::convert::Into<U>>::into",
+        ]
+        .map(str::to_owned)
+        .into(),
     }
 }
 
