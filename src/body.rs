@@ -56,6 +56,11 @@ impl Body {
         Self(Inner::Stream(Mutex::new(Box::pin(Converted { body }))))
     }
 
+    /// The same body, of whose failure somebody is told.
+    pub(crate) fn watched(self, watch: impl Watch) -> Self {
+        Self::new(Watched { body: self, watch, ended: false })
+    }
+
     /// A body whose pieces arrive one after another, its length not known beforehand.
     ///
     /// The first error ends the body; the client sees the connection cut.
@@ -314,6 +319,52 @@ impl http_body::Body for Limited {
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+/// Who is told when a body fails after its head has left.
+pub(crate) trait Watch: Send + Unpin + 'static {
+    /// Around the making of each piece.
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T;
+
+    /// The body failed, or panicked. Comes once.
+    fn failed(&mut self, error: &Error);
+}
+
+/// A body that is watched.
+struct Watched<W> {
+    body: Body,
+    watch: W,
+    ended: bool,
+}
+
+impl<W: Watch> http_body::Body for Watched<W> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        let body = Pin::new(&mut this.body);
+        // A panic here would go through the server.
+        let frame = match this.watch.around(|| crate::panic::guarded(|| body.poll_frame(cx))) {
+            Ok(frame) => ready!(frame),
+            Err(panic) => Some(Err(panic)),
+        };
+        if let Some(Err(error)) = &frame {
+            this.ended = true;
+            this.watch.failed(error);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

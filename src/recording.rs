@@ -176,13 +176,18 @@ impl<F: Future> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let Some(recording) = this.recording else {
-            return this.future.poll(cx);
-        };
-        // Put back also when the future panics.
-        let _before = Before(CURRENT.replace(Some(recording.clone())));
-        this.future.poll(cx)
+        scope(this.recording.as_ref(), || this.future.poll(cx))
     }
+}
+
+/// The same of what is no future.
+pub(crate) fn scope<T>(recording: Option<&Recording>, work: impl FnOnce() -> T) -> T {
+    let Some(recording) = recording else {
+        return work();
+    };
+    // Put back also when the work panics.
+    let _before = Before(CURRENT.replace(Some(recording.clone())));
+    work()
 }
 
 struct Before(Option<Recording>);

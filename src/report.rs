@@ -21,7 +21,7 @@ pub(crate) mod write;
 pub use crate::recording::{Line, Span};
 #[cfg(all(feature = "debugger", debug_assertions))]
 pub(crate) use desk::BodyReport;
-pub(crate) use desk::{Desk, Watched};
+pub(crate) use desk::{Desk, Watcher};
 pub(crate) use evidence::Evidence;
 pub use folder::Folder;
 pub use frames::Frame;
@@ -30,6 +30,8 @@ pub use log::Log;
 pub use mail::{Mail, MailError};
 pub use redaction::Redaction;
 pub(crate) use scrub::between_words;
+#[cfg(all(feature = "debugger", debug_assertions))]
+pub(crate) use trail::Head;
 pub(crate) use trail::Trail;
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookError};

@@ -10,7 +10,7 @@ mod load;
 mod tower;
 
 use purlin::config::Loader;
-use purlin::layers::{Debugger, ErrorPages, Templates};
+use purlin::layers::{Debugger, ErrorPages, RequestIds, Templates};
 use purlin::report::Redaction;
 use purlin::template::Tera;
 use purlin::testing::{Client, Page};
@@ -144,9 +144,8 @@ fn app_with(debugger: Debugger) -> purlin::App<impl Service> {
     app_of(debugger, ErrorPages::new().details(true))
 }
 
-fn app_of(debugger: Debugger, pages: ErrorPages) -> purlin::App<impl Service> {
-    let templates: &[(&str, &[u8])] = &[("page.html", b"<h1>{{ title }}</h1>\n<p>{{ missing.field }}</p>\n")];
-    let routes = Router::new()
+fn routes() -> Router {
+    Router::new()
         .route("/", get(async || "home").name("home"))
         .route("/panics/{row}", get(panics).name("panics"))
         .route("/fails/{number}", get(fails))
@@ -159,13 +158,16 @@ fn app_of(debugger: Debugger, pages: ErrorPages) -> purlin::App<impl Service> {
         .route("/missing", get(async || View::new("pages.html", ())))
         .route("/stateless", get(stateless))
         .route("/misconfigured", get(misconfigured))
-        .route("/poisoned", get(poisoned));
-    Stack::new()
-        .layer(debugger)
-        .layer(pages)
-        .layer(Open)
-        .layer(Templates::new(Tera::new(Assets::embedded(Box::leak(templates.into())))))
-        .app(routes)
+        .route("/poisoned", get(poisoned))
+}
+
+fn templates() -> Templates {
+    let files: &[(&str, &[u8])] = &[("page.html", b"<h1>{{ title }}</h1>\n<p>{{ missing.field }}</p>\n")];
+    Templates::new(Tera::new(Assets::embedded(Box::leak(files.into()))))
+}
+
+fn app_of(debugger: Debugger, pages: ErrorPages) -> purlin::App<impl Service> {
+    Stack::new().layer(debugger).layer(pages).layer(Open).layer(templates()).app(routes())
 }
 
 fn client() -> Client {
@@ -290,6 +292,30 @@ async fn a_panic_in_a_streamed_body_is_in_the_list() {
     let told: Value = client.get(&format!("/_debug/{}.json", list[0]["id"].as_str().unwrap())).await.json();
     assert_eq!((&told["report"]["origin"], &told["route"]), (&json!("body"), &json!("/pieces")));
     assert_eq!(told["report"]["request"]["url"], "/pieces");
+}
+
+#[tokio::test]
+async fn without_the_layer_of_error_pages_it_knows_as_much() {
+    let app = Stack::new().layer(Debugger::new()).layer(RequestIds::new()).layer(templates()).app(routes());
+    let client = Client::new(app).expect_errors();
+    let page = page_of(&client, "/fails/x?token=fishfish").await;
+    page.assert_status(500)
+        .assert_contains("reading the number")
+        .assert_contains("RequestIds")
+        .assert_lacks("fishfish");
+    let told: Value = client.get(&format!("{}.json", path_of(&page))).await.json();
+    let report = &told["report"];
+    assert_eq!(
+        (&told["route"], &report["kind"]),
+        (&json!("/fails/{number}"), &json!("core::num::error::ParseIntError"))
+    );
+    assert_eq!((&told["request"]["id"], &report["request"]["method"]), (&Value::Null, &json!("GET")));
+    assert_eq!(page_of(&client, "/unprintable").await.status(), 500);
+
+    assert!(client.get("/pieces").await.body_error().is_some());
+    let list: Value = client.get("/_debug/reports.json").await.json();
+    let told: Value = client.get(&format!("/_debug/{}.json", list[0]["id"].as_str().unwrap())).await.json();
+    assert_eq!((&told["in_body"], &told["report"]["request"]["url"]), (&json!(true), &json!("/pieces")));
 }
 
 #[tokio::test]

@@ -71,10 +71,7 @@ impl Console {
                 "route": layer.route,
             })
         });
-        let reports = records.iter().map(|record| match &record.report {
-            Some(report) => serde_json::to_value(&**report).unwrap_or_default(),
-            None => json!({ "status": record.status.as_u16(), "message": record.message }),
-        });
+        let reports = records.iter().map(|record| serde_json::to_value(&*record.report).unwrap_or_default());
         let names = [
             ("request", serde_json::to_value(&report.request).unwrap_or_default()),
             ("config", config),

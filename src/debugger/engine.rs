@@ -185,12 +185,8 @@ impl Engine {
         let frames = match self.ask(move |reader| reader.frames(&asked)).await? {
             Ok(frames) => frames,
             // The standard library may read what is not read here: of a panic the report has its frames.
-            Err(lack) => match &record.report {
-                Some(report) if !report.frames.is_empty() => {
-                    return Ok(Frames { list: of_frames(report.frames.clone()), lack: Some(lack) });
-                }
-                _ => return Err(lack),
-            },
+            Err(lack) if record.report.frames.is_empty() => return Err(lack),
+            Err(lack) => return Ok(Frames { list: of_frames(record.report.frames.clone()), lack: Some(lack) }),
         };
         if frames.lack.is_none() {
             let _ = record.seen.set(frames.list.clone());

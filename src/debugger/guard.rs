@@ -96,7 +96,7 @@ impl Guard {
         }
         let host = self.host(req)?;
         if let Some(origin) = headers.get(ORIGIN)
-            && origin.as_bytes() != own_origin(req, host).as_bytes()
+            && origin.as_bytes() != own_origin(req.is_https(), host).as_bytes()
         {
             return Err(Refused::Foreign(shown(origin.as_bytes())));
         }
@@ -121,7 +121,7 @@ impl Guard {
         let host = self.host(req)?;
         // Each browser sends it with each POST. `null` is what any sandboxed frame sends.
         match only(headers, &ORIGIN) {
-            Some(origin) if origin == own_origin(req, host) => {}
+            Some(origin) if origin == own_origin(req.is_https(), host) => {}
             origin => return Err(Refused::Foreign(origin.unwrap_or("none").to_owned())),
         }
         // A form can send three types of content without asking first, and this is none of them.
@@ -215,8 +215,8 @@ pub(super) fn random() -> Result<String> {
 }
 
 /// `http://localhost:8000`, as the browser writes it for a page of the same host.
-pub(super) fn own_origin(req: &Request, host: &str) -> String {
-    let (scheme, port) = if req.is_https() { ("https", ":443") } else { ("http", ":80") };
+pub(super) fn own_origin(is_https: bool, host: &str) -> String {
+    let (scheme, port) = if is_https { ("https", ":443") } else { ("http", ":80") };
     format!("{scheme}://{}", host.strip_suffix(port).unwrap_or(host))
 }
 
@@ -484,10 +484,10 @@ mod tests {
     #[test]
     fn an_origin_leaves_out_the_port_that_its_scheme_has() {
         let mut req = request(Some("127.0.0.1"), &[("host", "localhost:80")]);
-        assert_eq!(own_origin(&req, "localhost:80"), "http://localhost");
-        assert_eq!(own_origin(&req, "localhost:443"), "http://localhost:443");
+        assert_eq!(own_origin(req.is_https(), "localhost:80"), "http://localhost");
+        assert_eq!(own_origin(req.is_https(), "localhost:443"), "http://localhost:443");
         req.extensions_mut().insert(Https);
-        assert_eq!(own_origin(&req, "localhost:443"), "https://localhost");
+        assert_eq!(own_origin(req.is_https(), "localhost:443"), "https://localhost");
     }
 
     #[test]

@@ -37,10 +37,14 @@ impl Page<'_> {
     pub(super) fn to_html(&self) -> String {
         let record = self.record;
         let title = record.status.canonical_reason().unwrap_or("Error");
-        let causes: String =
-            record.causes.iter().map(|cause| format!("<li><span>caused by</span> {}</li>\n", Escaped(cause))).collect();
+        let causes: String = record
+            .report
+            .causes
+            .iter()
+            .map(|cause| format!("<li><span>caused by</span> {}</li>\n", Escaped(cause)))
+            .collect();
         let causes = if causes.is_empty() { causes } else { format!("<ul class=\"causes\">\n{causes}</ul>\n") };
-        let kind = record.report.as_ref().and_then(|report| report.kind.as_deref());
+        let kind = record.report.kind.as_deref();
         let kind = kind.map(|kind| format!(" <span>{}</span>", Escaped(kind))).unwrap_or_default();
         let id = Escaped(&record.id);
         let links = format!(
@@ -59,7 +63,7 @@ impl Page<'_> {
                 ("path", Markup::of(PATH)),
                 ("title", Markup::of(format!("{} {}", record.status.as_u16(), record.headline()))),
                 ("status", Markup::of(format!("{} {title}", record.status.as_u16()))),
-                ("asked", Markup::of(format!("{} {}", record.asked.method, record.url()))),
+                ("asked", Markup::of(format!("{} {}", record.method, record.url()))),
                 ("kind", Markup(kind)),
                 ("message", Markup::of(record.headline())),
                 ("causes", Markup(causes)),
@@ -86,7 +90,7 @@ impl Page<'_> {
     /// What there is to say first, and what to do.
     fn hints(&self) -> String {
         let mut notes = String::new();
-        if self.record.in_body {
+        if self.record.in_body() {
             notes.push_str(
                 "<p class=\"note\">It arose in the body of the answer, whose head had left: the client saw the connection cut, not \
                  this page.</p>\n",
@@ -94,7 +98,7 @@ impl Page<'_> {
         }
         let mut hints = self.record.hints.clone();
         if self.record.is_unmatched() {
-            let (path, method) = (self.record.asked.uri.path(), &self.record.asked.method);
+            let (path, method) = (self.record.path.as_str(), &self.record.method);
             let nearest = nearest_first(self.site, path, method).into_iter().next().filter(Candidate::is_near);
             hints.extend(nearest.map(|nearest| Hint { text: nearest.advice(), paste: None }));
         }
@@ -116,7 +120,7 @@ impl Page<'_> {
         let code = template.excerpt.as_ref().map(|excerpt| template_code(excerpt, &template.file)).unwrap_or_default();
         let trail: String = template.trail.iter().map(|place| format!("<li>{}</li>", Escaped(place))).collect();
         let trail = if trail.is_empty() { trail } else { format!("<ul class=\"trail\">{trail}</ul>\n") };
-        let facts = self.record.report.as_ref().and_then(|report| report.template.as_ref());
+        let facts = self.record.report.template.as_ref();
         let context =
             facts.map(|facts| format!("<ul class=\"tree\">{}</ul>\n", tree("its context", &facts.context, true)));
         format!(
@@ -218,16 +222,17 @@ impl Page<'_> {
 
     /// Where the error came by; the first is that of the innermost frame, if frames are shown.
     fn places(&self) -> String {
-        if self.record.is_unmatched() || self.record.places.is_empty() {
+        let places = self.record.places();
+        if self.record.is_unmatched() || places.is_empty() {
             return String::new();
         }
         let shown = self.frames.is_ok_and(|frames| frames.list.iter().any(|frame| frame.whose == Whose::Own));
         // The line of the innermost frame, once more.
-        if shown && self.record.places.len() == 1 {
+        if shown && places.len() == 1 {
             return String::new();
         }
         let mut list = String::new();
-        for (nth, place) in self.record.places.iter().enumerate() {
+        for (nth, place) in places.into_iter().enumerate() {
             let told = if nth == 0 { "arose at" } else { "then at" };
             let path = path_of(place);
             let code = path.as_deref().and_then(|path| highlight::lines_of(path, place.line(), AROUND));
@@ -250,7 +255,7 @@ impl Page<'_> {
         if !self.record.is_unmatched() {
             return String::new();
         }
-        let (path, method) = (self.record.asked.uri.path(), &self.record.asked.method);
+        let (path, method) = (self.record.path.as_str(), &self.record.method);
         let candidates = nearest_first(self.site, path, method);
         if candidates.is_empty() {
             return "<p class=\"hint\">The site has no routes.</p>\n".to_owned();
@@ -291,16 +296,16 @@ impl Page<'_> {
     /// The stack, with the layer that failed.
     fn layers(&self) -> String {
         let mut rows = String::new();
-        for (name, place, failed) in self.layers_met() {
+        for layer in &self.record.report.stack {
             let (class, word) =
-                if failed { (" class=\"failed\"", " <strong>it arose here</strong>") } else { ("", "") };
+                if layer.failed { (" class=\"failed\"", " <strong>it arose here</strong>") } else { ("", "") };
             rows.push_str(&format!(
                 "<li{class}><code>{}</code>{word} <small>{}</small></li>\n",
-                Escaped(name),
-                Escaped(place)
+                Escaped(&layer.name),
+                Escaped(&layer.place)
             ));
         }
-        let end = match (&self.record.route, self.record.layer) {
+        let end = match (self.record.route(), &self.record.report.layer) {
             (Some(route), None) => {
                 format!("<li class=\"failed\"><code>{}</code> <strong>the handler</strong></li>\n", Escaped(route))
             }
@@ -312,22 +317,10 @@ impl Page<'_> {
         )
     }
 
-    /// The layers in the way of the request: their names, their lines, and whether it arose there.
-    fn layers_met(&self) -> Vec<(String, String, bool)> {
-        if let Some(report) = &self.record.report {
-            let met = report.stack.iter().map(|line| (line.name.clone(), line.place.clone(), line.failed));
-            return met.collect();
-        }
-        let route = self.record.route.as_deref();
-        let met = self.site.layers_on(&self.record.asked.method, self.record.asked.uri.path(), route);
-        let failed = |name: &str| self.record.layer == Some(name);
-        met.iter().map(|layer| (layer.name.clone(), layer.place.to_string(), failed(&layer.name))).collect()
-    }
-
     /// Everything else that the report knows: the form, the session, the user, the log, the configuration.
     fn extra(&self) -> String {
-        let Some(report) = &self.record.report else { return String::new() };
-        let Ok(serde_json::Value::Object(mut known)) = serde_json::to_value(&**report) else { return String::new() };
+        let known = serde_json::to_value(&*self.record.report);
+        let Ok(serde_json::Value::Object(mut known)) = known else { return String::new() };
         // Those that are shown above.
         for name in ["message", "causes", "places", "frames", "stack", "status", "public", "panic", "layer"] {
             known.remove(name);
@@ -345,8 +338,7 @@ impl Page<'_> {
 
     /// The body to send again, if it was read.
     fn body_again(&self) -> String {
-        let request = self.record.report.as_ref().and_then(|report| report.request.as_ref());
-        let Some(request) = request else { return String::new() };
+        let Some(request) = &self.record.report.request else { return String::new() };
         match &request.json {
             Some(json) => json.to_string(),
             None => form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.form).finish(),
@@ -354,19 +346,20 @@ impl Page<'_> {
     }
 
     fn request(&self) -> String {
-        let asked = &self.record.asked;
+        let Record { report, method, .. } = self.record;
+        let headers = self.record.headers();
         let mut rows = String::new();
-        if let Some(id) = &asked.id {
-            rows.push_str(&fact("request id", id.as_str()));
+        if let Some(id) = report.request.as_ref().and_then(|request| request.id.as_deref()) {
+            rows.push_str(&fact("request id", id));
         }
-        for (name, value) in self.record.headers() {
-            rows.push_str(&fact(&name, &value));
+        for (name, value) in &headers {
+            rows.push_str(&fact(name, value));
         }
-        if let Some(public) = &self.record.public {
-            rows.push_str(&fact("visitors are told", public));
+        if !report.public.is_empty() {
+            rows.push_str(&fact("visitors are told", &report.public));
         }
         let url = self.record.url();
-        let again = match asked.method {
+        let again = match *method {
             Method::GET => {
                 format!(
                     "<p class=\"text\"><a href=\"{}\">Send it as it was, in this window</a></p>\n",
@@ -385,10 +378,10 @@ impl Page<'_> {
              <label>Body <textarea name=\"body\" rows=\"3\" spellcheck=\"false\">{body}</textarea></label>\n\
              <div class=\"row\"><button type=\"submit\">Send</button> <output></output></div></form>\n\
              {again}</details>\n",
-            method = Escaped(&asked.method),
-            url = Escaped(&url),
+            method = Escaped(method),
+            url = Escaped(url),
             link = Escaped(self.record.link()),
-            headers = Escaped(replayed(&self.record.headers())),
+            headers = Escaped(replayed(&headers)),
             body = Escaped(self.body_again()),
         )
     }
@@ -420,9 +413,9 @@ fn tree(name: &str, value: &serde_json::Value, open: bool) -> String {
 }
 
 /// The headers that a script may send again and that say something of the request itself.
-fn replayed(headers: &[(String, String)]) -> String {
+fn replayed(headers: &[(&str, String)]) -> String {
     let sent = headers.iter().filter(|(name, value)| {
-        (matches!(name.as_str(), "accept" | "accept-language" | "content-type" | "range") || name.starts_with("x-"))
+        (matches!(*name, "accept" | "accept-language" | "content-type" | "range") || name.starts_with("x-"))
             && !value.contains('•')
     });
     sent.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
@@ -564,7 +557,7 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, token: &str, nonce: &st
                 record.status.as_u16(),
                 Escaped(&record.id),
                 Escaped(record.headline()),
-                Escaped(&record.asked.method),
+                Escaped(&record.method),
                 Escaped(record.url()),
                 ago(record)
             )

@@ -3,11 +3,10 @@
 use super::engine::{Captured, Frame};
 use crate::error::Place;
 use crate::failure::hints::{self, Hint};
-use crate::report::{Redaction, Report};
+use crate::report::{Head, Origin, Redaction, Report};
 use crate::template::TemplateError;
-use crate::{Error, Excerpt, MatchedRoute, Request, RequestExt, RequestId};
-use http::header::COOKIE;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use crate::{Error, Excerpt};
+use http::{Method, StatusCode};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -18,23 +17,18 @@ const MOST: usize = 50;
 /// So many characters of an id will do.
 const SHORTEST: usize = 6;
 
-/// One failure.
+/// One failure: its report, and what only the debugger has of it.
 pub(super) struct Record {
     /// 128 random bits: the address of its page, which nobody guesses.
     pub(super) id: String,
     pub(super) at: SystemTime,
-    /// Whether it was met in the body of an answer whose head had left.
-    pub(super) in_body: bool,
+    /// That of the answer.
     pub(super) status: StatusCode,
     pub(super) message: String,
-    pub(super) causes: Vec<String>,
-    pub(super) panic: bool,
-    pub(super) places: Vec<Place>,
-    pub(super) layer: Option<&'static str>,
-    pub(super) route: Option<String>,
-    pub(super) public: Option<String>,
     pub(super) template: Option<Template>,
-    pub(super) asked: Asked,
+    /// The path that was asked for: the report's URL is a text.
+    pub(super) path: String,
+    pub(super) method: Method,
     /// What to do about it.
     pub(super) hints: Vec<Hint>,
     /// What is not shown, of the site's own words too.
@@ -43,8 +37,7 @@ pub(super) struct Record {
     pub(super) hides: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Its frames as they were read first.
     pub(super) seen: OnceLock<Vec<Frame>>,
-    /// All that is known, where the layer `ErrorPages` made one.
-    pub(super) report: Option<Arc<Report>>,
+    pub(super) report: Arc<Report>,
     pub(super) captured: Captured,
 }
 
@@ -55,83 +48,36 @@ pub(super) struct Template {
     pub(super) trail: Vec<String>,
 }
 
-/// The request, without its body.
-#[derive(Clone)]
-pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) id: Option<RequestId>,
-}
-
-impl Asked {
-    pub(super) fn of(req: &Request) -> Self {
-        let original = req.extensions().get::<crate::request::OriginalUri>().map(|original| &original.0);
-        Self {
-            method: req.method().clone(),
-            uri: original.unwrap_or_else(|| req.uri()).clone(),
-            headers: req.headers().clone(),
-            id: req.id().cloned(),
-        }
-    }
-}
-
-const MASK: &str = "•••";
-
 impl Record {
-    /// Of an error. What the site's own code says of it, in a `Display`, may panic: then that is what is said.
     pub(super) fn of(
         id: String,
         status: StatusCode,
         error: &Error,
-        route: Option<&MatchedRoute>,
-        asked: Asked,
+        head: &Head,
         redaction: Redaction,
-        report: Option<Arc<Report>>,
+        report: Arc<Report>,
     ) -> Self {
         let template = error.downcast_ref::<TemplateError>();
-        let mut chain = match &report {
-            // With nothing secret in it.
-            Some(report) => [std::slice::from_ref(&report.message), report.causes.as_slice()].concat(),
-            None => {
-                let chain =
-                    crate::panic::guarded(|| error.chain().map(|text| redaction.text(&text)).collect::<Vec<_>>());
-                chain.unwrap_or_else(|_| vec!["the error could not be printed: its own `Display` panicked".into()])
-            }
-        };
-        let hints = crate::panic::guarded(|| hints::of(error, &chain)).unwrap_or_default();
-        let first = if chain.is_empty() { String::new() } else { chain.remove(0) };
         let message = match template {
             // Its place is told below.
-            Some(template) if first == template.to_string() => template.message().to_owned(),
-            _ => first,
+            Some(template) if report.message == template.to_string() => template.message().to_owned(),
+            _ => report.message.clone(),
         };
-        let mut places = error.places().to_vec();
-        // `.context(…)?` is two places on one line.
-        places.dedup_by_key(|place| (place.file().to_owned(), place.line()));
+        let chain = [std::slice::from_ref(&report.message), report.causes.as_slice()].concat();
         Self {
             id,
             at: SystemTime::now(),
-            in_body: false,
             status,
             message,
-            causes: chain,
-            panic: error.is_panic(),
-            places,
-            layer: error.layer(),
-            // The report's has the paths of mounts.
-            route: match report.as_ref().and_then(|report| report.route.as_ref()) {
-                Some(route) => Some(route.path.clone()),
-                None => route.map(MatchedRoute::pattern).or(error.route()).map(str::to_owned),
-            },
-            public: error.public_message().map(str::to_owned),
             template: template.map(|template| Template {
                 file: template.file().to_owned(),
                 excerpt: template.excerpt().cloned(),
                 trail: template.trail().to_vec(),
             }),
-            asked,
-            hints,
+            path: head.uri.path().to_owned(),
+            method: head.method.clone(),
+            // They ask the error, whose own code may panic.
+            hints: crate::panic::guarded(|| hints::of(error, &chain)).unwrap_or_default(),
             hides: {
                 let redaction = redaction.clone();
                 Box::new(move |name| redaction.hides(name))
@@ -145,44 +91,52 @@ impl Record {
 
     /// What happened, on one line.
     pub(super) fn headline(&self) -> String {
-        if self.panic { format!("panicked: {}", self.message) } else { self.message.clone() }
+        if self.report.panic { format!("panicked: {}", self.message) } else { self.message.clone() }
+    }
+
+    /// Whether it was met in the body of an answer whose head had left.
+    pub(super) fn in_body(&self) -> bool {
+        self.report.origin == Origin::Body
+    }
+
+    /// The pattern of the route, with the paths of mounts.
+    pub(super) fn route(&self) -> Option<&str> {
+        self.report.route.as_ref().map(|route| route.path.as_str())
+    }
+
+    /// The lines where it arose and gained context.
+    pub(super) fn places(&self) -> Vec<&Place> {
+        let mut places: Vec<_> = self.report.places.iter().collect();
+        // `.context(…)?` is two places on one line.
+        places.dedup_by_key(|place| (place.file(), place.line()));
+        places
     }
 
     /// Path and query, with nothing secret in them.
-    pub(super) fn url(&self) -> String {
-        if let Some(request) = self.report.as_ref().and_then(|report| report.request.as_ref()) {
-            return request.url.clone();
-        }
-        let uri = &self.asked.uri;
-        let Some(query) = uri.query() else { return uri.path().to_owned() };
-        let shown = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) if self.redaction.hides(name) => format!("{name}={MASK}"),
-            _ => pair.to_owned(),
-        });
-        format!("{}?{}", uri.path(), shown.collect::<Vec<_>>().join("&"))
+    pub(super) fn url(&self) -> &str {
+        self.report.request.as_ref().map_or(&self.path, |request| &request.url)
     }
 
     /// The same to be followed on this host: what begins with `//`, or for browsers `/\`, would lead to another.
     pub(super) fn link(&self) -> String {
         let url = self.url();
-        if url.starts_with("//") || url.starts_with("/\\") { format!("/.{url}") } else { url }
+        if url.starts_with("//") || url.starts_with("/\\") { format!("/.{url}") } else { url.to_owned() }
     }
 
-    /// The headers, with nothing secret in them.
-    pub(super) fn headers(&self) -> Vec<(String, String)> {
-        let shown = self.asked.headers.iter().map(|(name, value)| {
-            let value = match self.redaction.hides(name.as_str()) || name == COOKIE {
-                true => MASK.to_owned(),
-                false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            };
-            (name.to_string(), value)
-        });
-        shown.collect()
+    /// The headers and the names of the cookies, with nothing secret in them.
+    pub(super) fn headers(&self) -> Vec<(&str, String)> {
+        let Some(request) = &self.report.request else { return Vec::new() };
+        let mut shown: Vec<_> = request.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        if !request.cookies.is_empty() {
+            let cookies = request.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+            shown.push(("cookie", cookies.collect::<Vec<_>>().join("; ")));
+        }
+        shown
     }
 
     /// Whether no handler was found.
     pub(super) fn is_unmatched(&self) -> bool {
-        self.route.is_none() && matches!(self.status.as_u16(), 404 | 405)
+        self.report.route.is_none() && matches!(self.status.as_u16(), 404 | 405)
     }
 }
 
@@ -205,9 +159,7 @@ impl Records {
     /// By its id, by its report's, or by the beginning of either; the newest of several.
     pub(super) fn find(&self, id: &str) -> Option<Arc<Record>> {
         let meant = |of: &str| of == id || (id.len() >= SHORTEST && of.starts_with(id));
-        let reported = |record: &Record| record.report.as_ref().is_some_and(|report| meant(&report.id));
-        let records = self.locked();
-        records.iter().find(|record| meant(&record.id) || reported(record)).cloned()
+        self.locked().iter().find(|record| meant(&record.id) || meant(&record.report.id)).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Record>> {

@@ -18,22 +18,22 @@ pub(super) fn json(record: &Record, frames: Result<Frames, String>) -> serde_jso
         "time": record.at.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default(),
         "status": record.status.as_u16(),
         "message": record.message,
-        "causes": record.causes,
+        "causes": record.report.causes,
         "to_do": record.hints.iter().map(|hint| json!({ "text": hint.text, "lines": hint.paste })).collect::<Vec<_>>(),
-        "panic": record.panic,
-        "in_body": record.in_body,
-        "layer": record.layer,
-        "route": record.route,
-        "places": record.places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "panic": record.report.panic,
+        "in_body": record.in_body(),
+        "layer": record.report.layer,
+        "route": record.route(),
+        "places": record.places().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "request": {
-            "method": record.asked.method.as_str(),
+            "method": record.method.as_str(),
             "url": record.url(),
-            "id": record.asked.id.as_ref().map(ToString::to_string),
+            "id": record.report.request.as_ref().and_then(|request| request.id.as_deref()),
             "headers": record.headers(),
         },
         "frames": frames,
         "lack": lack,
-        "report": record.report.as_deref(),
+        "report": *record.report,
     })
 }
 
@@ -44,7 +44,7 @@ pub(super) fn list(records: &[Arc<Record>]) -> serde_json::Value {
             "id": record.id,
             "status": record.status.as_u16(),
             "message": record.headline(),
-            "method": record.asked.method.as_str(),
+            "method": record.method.as_str(),
             "url": record.url(),
         })
     });
@@ -58,16 +58,16 @@ pub(super) fn markdown(record: &Record, frames: Result<Frames, String>) -> Strin
     let mut line = |args: std::fmt::Arguments<'_>| {
         let _ = text.write_fmt(args);
     };
-    for cause in &record.causes {
+    for cause in &record.report.causes {
         line(format_args!("- caused by: {}\n", one_line(cause)));
     }
-    line(format_args!("\n{}\n", fenced("", &format!("{} {}", record.asked.method, record.url()))));
-    for (name, value) in [("route", record.route.as_deref()), ("layer", record.layer)] {
+    line(format_args!("\n{}\n", fenced("", &format!("{} {}", record.method, record.url()))));
+    for (name, value) in [("route", record.route()), ("layer", record.report.layer.as_deref())] {
         if let Some(value) = value {
             line(format_args!("- {name}: `{}`\n", value.replace('`', "'")));
         }
     }
-    for place in &record.places {
+    for place in record.places() {
         line(format_args!("- at `{place}`\n"));
     }
     for hint in &record.hints {

@@ -5,24 +5,21 @@ use super::editor::Editor;
 use super::engine::{self, Engine, Wanted};
 use super::guard::{Guard, Refused, check_addresses, own_origin, random};
 use super::page::{self, Page};
-use super::record::{Asked, Record, Records};
+use super::record::{Record, Records};
 use super::tell;
-use crate::report::{BodyReport, Desk, Redaction, Report};
+use crate::body::Watch;
+use crate::report::{BodyReport, Desk, Evidence, Origin, Report, Trail};
 use crate::request::{CspNonce, Stranger};
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
-use crate::{Body, Error, MatchedRoute, Request, Response, Result, Service, negotiate};
-use bytes::Bytes;
+use crate::{Error, MatchedRoute, Request, RequestExt, Response, Result, Service, negotiate};
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, ETAG, HOST, HeaderName, LAST_MODIFIED, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body::{Frame, SizeHint};
 use serde_json::json;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
 
 /// Where the debugger answers.
 pub(super) const PATH: &str = "/_debug";
@@ -42,8 +39,8 @@ struct Room {
     records: Records,
     editor: Editor,
     site: Arc<Site>,
-    /// What the layers `ErrorPages` hide, which start after this one.
-    redaction: OnceLock<Redaction>,
+    /// That of the layer `ErrorPages`, which starts after this one.
+    desk: OnceLock<Desk>,
 }
 
 impl Workbench {
@@ -67,7 +64,7 @@ impl Workbench {
             records: Records::default(),
             editor: Editor::from_env(),
             site: start.site().clone(),
-            redaction: OnceLock::new(),
+            desk: OnceLock::new(),
         })))
     }
 
@@ -85,9 +82,9 @@ impl Workbench {
             // Boxed, so that other requests have no room kept for it.
             return Box::pin(room.answer(req)).await;
         }
-        let visit = Visit::of(&req);
+        let visit = Visit::of(&mut req);
         // Known before anything can fail.
-        room.redaction();
+        room.desk();
         // Also a panic right below: of the layer of the site's own error pages, say.
         let answered = room.engine.watch(crate::panic::caught(next.call(req))).await;
         let mut response = answered.unwrap_or_else(Response::from);
@@ -97,7 +94,7 @@ impl Workbench {
             let route = response.extensions().get::<MatchedRoute>().cloned();
             let report = response.extensions().get::<BodyReport>().cloned();
             let body = response.body_mut().take();
-            *response.body_mut() = Body::new(Watched { body, room: room.clone(), visit, route, report, ended: false });
+            *response.body_mut() = body.watched(Watcher { room: room.clone(), visit, route, report });
         }
         Ok(response)
     }
@@ -109,41 +106,64 @@ fn is_below(path: &str) -> bool {
 
 /// What has to be known of a request when it has been answered.
 struct Visit {
-    asked: Asked,
-    origin: String,
+    trail: Trail,
+    is_https: bool,
     nonce: Option<CspNonce>,
 }
 
 impl Visit {
-    fn of(req: &Request) -> Self {
-        let host = req.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        Self { asked: Asked::of(req), origin: own_origin(req, host), nonce: req.extensions().get().cloned() }
+    fn of(req: &mut Request) -> Self {
+        Self { trail: Trail::begin(req, 0), is_https: req.is_https(), nonce: req.extensions().get().cloned() }
+    }
+
+    /// Where a failure of it can be looked at.
+    fn address_of(&self, record: &Record) -> String {
+        let host = self.trail.head().headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        format!("{}{PATH}/{}", own_origin(self.is_https, host), record.id)
     }
 }
 
 impl Room {
-    fn redaction(&self) -> &Redaction {
-        self.redaction.get_or_init(|| {
-            let redaction = self.site.shared::<Redaction>().unwrap_or_default();
-            engine::hide(&redaction);
-            redaction
+    /// Where reports are written that the layer `ErrorPages` has not written.
+    fn desk(&self) -> &Desk {
+        self.desk.get_or_init(|| {
+            let desk = self.site.shared::<Weak<Desk>>().and_then(|desk| desk.upgrade());
+            let mut desk = desk.map_or_else(|| Desk::of(&self.site), |desk| Desk::clone(&desk));
+            // What any of these layers hides is hidden.
+            desk.redact(self.site.shared().unwrap_or_default());
+            engine::hide(desk.redaction());
+            desk
         })
+    }
+
+    /// Keeps a failure.
+    fn keep(&self, visit: &Visit, status: StatusCode, error: &Error, report: Arc<Report>) -> Result<Arc<Record>> {
+        let redaction = self.desk().redaction().clone();
+        Ok(self.records.add(Record::of(random()?, status, error, visit.trail.head(), redaction, report)))
     }
 
     /// Keeps a failure, and gives a browser its page.
     async fn look_at(&self, visit: Visit, error: &Error, response: &mut Response) -> Result<()> {
-        let route = response.extensions().get::<MatchedRoute>();
-        let wants_page = wants_html(&visit.asked.headers) && visit.asked.method != Method::HEAD;
-        let report = response.extensions().get::<Arc<Report>>().cloned();
-        let redaction = self.redaction().clone();
-        let record = Record::of(random()?, response.status(), error, route, visit.asked, redaction, report);
+        let head = visit.trail.head();
+        let wants_page = wants_html(&head.headers) && head.method != Method::HEAD;
+        let status = response.status();
         // A 404 for curl is an answer, and nothing to look into.
-        if !record.status.is_server_error() && !wants_page {
+        if !status.is_server_error() && !wants_page {
             return Ok(());
         }
-        let record = self.records.add(record);
-        let url = format!("{}{PATH}/{}", visit.origin, record.id);
-        response.headers_mut().insert(X_DEBUG_URL, HeaderValue::try_from(url)?);
+        let report = response.extensions().get::<Arc<Report>>().cloned().unwrap_or_else(|| {
+            self.desk().write(Evidence {
+                origin: Origin::Answer,
+                status,
+                error: Some(error),
+                public: error.public_message().unwrap_or_default(),
+                otherwise: "",
+                trail: Some(&visit.trail),
+                route: response.extensions().get(),
+            })
+        });
+        let record = self.keep(&visit, status, error, report)?;
+        response.headers_mut().insert(X_DEBUG_URL, HeaderValue::try_from(visit.address_of(&record))?);
         if !wants_page {
             return Ok(());
         }
@@ -236,10 +256,7 @@ impl Room {
             };
             return told(status, &refused.to_string());
         }
-        let console = (id == SITE).then(|| {
-            let desk = self.site.shared::<Weak<Desk>>().and_then(|desk| desk.upgrade()).unwrap_or_default();
-            Console::new(&self.site, &desk, &self.records.all(), &mut req)
-        });
+        let console = (id == SITE).then(|| Console::new(&self.site, self.desk(), &self.records.all(), &mut req));
         let wanted = match req.into_body().collect(LONGEST_QUESTION).await {
             Ok(body) => serde_json::from_slice::<Wanted>(&body).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -325,64 +342,31 @@ fn wants_html(headers: &HeaderMap) -> bool {
     headers.contains_key(ACCEPT) && negotiate::best_media_type(headers, &offered) == Some(HTML)
 }
 
-/// A streamed body, whose failure is kept though its head has left: the log names the address.
-struct Watched {
-    body: Body,
+/// Keeps the failure of a streamed body, whose head has left: the log names the address.
+struct Watcher {
     room: Arc<Room>,
     visit: Visit,
     route: Option<MatchedRoute>,
     report: Option<BodyReport>,
-    ended: bool,
 }
 
-impl Watched {
-    fn keep(&self, error: &Error) {
-        let Ok(id) = random() else { return };
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let report = self.report.as_ref().and_then(BodyReport::get).cloned();
-        let (asked, redaction) = (self.visit.asked.clone(), self.room.redaction().clone());
-        let mut record = Record::of(id, status, error, self.route.as_ref(), asked, redaction, report);
-        record.in_body = true;
-        let record = self.room.records.add(record);
+impl Watch for Watcher {
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.room.engine.scope(work)
+    }
+
+    fn failed(&mut self, error: &Error) {
+        let Self { room, visit, route, report } = self;
+        let report = report.as_ref().and_then(BodyReport::get).cloned();
+        let report =
+            report.unwrap_or_else(|| room.desk().write(Evidence::of_body(error, &visit.trail, route.as_ref())));
+        let Ok(record) = room.keep(visit, StatusCode::INTERNAL_SERVER_ERROR, error, report) else { return };
         tracing::error!(
             target: "purlin::debugger",
-            debug = %format!("{}{PATH}/{}", self.visit.origin, record.id),
-            report = record.report.as_ref().map(|report| &*report.id),
+            debug = %visit.address_of(&record),
+            report = record.report.id,
             error = %record.headline().escape_debug(),
             "the body of an answer failed"
         );
-    }
-}
-
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let this = &mut *self;
-        let body = Pin::new(&mut this.body);
-        // A panic here would go through the server.
-        let polled = this.room.engine.scope(|| crate::panic::guarded(|| body.poll_frame(cx)));
-        let frame = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(frame)) => frame,
-            Err(panic) => Some(Err(panic)),
-        };
-        if let Some(Err(error)) = &frame {
-            this.ended = true;
-            this.keep(error);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

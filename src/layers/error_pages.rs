@@ -4,7 +4,7 @@ use crate::config::ReportsConfig;
 use crate::error::Answer;
 use crate::failure::{Accept, Failure, Format};
 use crate::recording;
-use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watched};
+use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watcher};
 use crate::request::CspNonce;
 use crate::response::CarriedError;
 use crate::site::{About, Start};
@@ -363,7 +363,7 @@ impl Middleware for ErrorPages {
             return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page, details })).await);
         }
         if let Some(trail) = trail.filter(|_| response.body().as_bytes().is_none()) {
-            Watched::over(&mut response, self.desk.clone(), trail);
+            Watcher::over(&mut response, self.desk.clone(), trail);
         }
         Ok(response)
     }

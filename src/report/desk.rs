@@ -4,21 +4,18 @@
 use super::Mail;
 #[cfg(feature = "webhook")]
 use super::Webhook;
-use super::{Evidence, Folder, Origin, Redaction, Report, Reporter, Trail};
+use super::{Evidence, Folder, Redaction, Report, Reporter, Trail};
 #[cfg(any(feature = "mail", feature = "webhook"))]
 use crate::Context as _;
+use crate::body::Watch;
 use crate::config::{Config, ReportsConfig, Setting};
 use crate::site::{Site, Start, Told};
-use crate::{Body, Error, MatchedRoute, Response, Result};
-use bytes::Bytes;
+use crate::{Error, MatchedRoute, Response, Result};
 use http::StatusCode;
-use http_body::{Body as _, Frame, SizeHint};
 use std::fmt;
-use std::pin::Pin;
 #[cfg(all(feature = "debugger", debug_assertions))]
 use std::sync::Weak;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// What reports are made by, and who gets them.
@@ -50,6 +47,12 @@ impl Default for Desk {
 }
 
 impl Desk {
+    /// One at which nobody is told, for the debugger of a site without the layer `ErrorPages`.
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn of(site: &Arc<Site>) -> Self {
+        Self { site: OnceLock::from(site.clone()), ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, reporter: impl Reporter) {
         self.reporters.push(Arc::new(reporter));
     }
@@ -81,6 +84,11 @@ impl Desk {
 
     pub(crate) fn redact(&mut self, redaction: Redaction) {
         self.redaction = self.redaction.and(redaction);
+    }
+
+    #[cfg(all(feature = "debugger", debug_assertions))]
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
     }
 
     pub(crate) fn config(&mut self, config: &Config) {
@@ -164,79 +172,34 @@ impl BodyReport {
     }
 }
 
-/// A streamed body of an answer, of whose failure those at the desk are told.
-pub(crate) struct Watched {
-    body: Body,
+/// Has those at the desk told when a streamed body fails.
+pub(crate) struct Watcher {
     desk: Arc<Desk>,
     trail: Trail,
     route: Option<MatchedRoute>,
     report: BodyReport,
-    ended: bool,
 }
 
-impl Watched {
-    /// Puts itself in place of the answer's body.
+impl Watcher {
+    /// Watches the answer's body.
     pub(crate) fn over(response: &mut Response, desk: Arc<Desk>, trail: Trail) {
         let route = response.extensions().get::<MatchedRoute>().cloned();
         let report = BodyReport::default();
         response.extensions_mut().insert(report.clone());
         let body = response.body_mut().take();
-        *response.body_mut() = Body::new(Self { body, desk, trail, route, report, ended: false });
+        *response.body_mut() = body.watched(Self { desk, trail, route, report });
     }
 }
 
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = Error;
+impl Watch for Watcher {
+    fn around<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::recording::scope(self.trail.recording(), work)
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let this = &mut *self;
-        let body = Pin::new(&mut this.body);
-        let watched = crate::recording::watched(this.trail.recording().cloned(), NextFrame(body));
-        let mut watched = std::pin::pin!(watched);
-        // A panic here would go through the server.
-        let frame = match crate::panic::guarded(|| watched.as_mut().poll(cx)) {
-            Ok(frame) => ready!(frame),
-            Err(panic) => Some(Err(panic)),
-        };
-        let Some(Err(error)) = &frame else {
-            return Poll::Ready(frame);
-        };
-        this.ended = true;
-        let report = this.desk.tell(Evidence {
-            origin: Origin::Body,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            error: Some(error),
-            public: "",
-            otherwise: "",
-            trail: Some(&this.trail),
-            route: this.route.as_ref(),
-        });
+    fn failed(&mut self, error: &Error) {
+        let report = self.desk.tell(Evidence::of_body(error, &self.trail, self.route.as_ref()));
         // It fails once.
-        let _ = this.report.0.set(report);
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The next frame of a body as a future.
-struct NextFrame<'b>(Pin<&'b mut Body>);
-
-impl Future for NextFrame<'_> {
-    type Output = Option<Result<Frame<Bytes>>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll_frame(cx)
+        let _ = self.report.0.set(report);
     }
 }
 

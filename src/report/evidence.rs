@@ -39,6 +39,13 @@ impl<'a> Evidence<'a> {
         Self { origin: Origin::Start, status, error: Some(error), public: "", otherwise: "", trail: None, route: None }
     }
 
+    /// The body of an answer that failed after its head had left.
+    pub(crate) fn of_body(error: &'a Error, trail: &'a Trail, route: Option<&'a MatchedRoute>) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let trail = Some(trail);
+        Self { origin: Origin::Body, status, error: Some(error), public: "", otherwise: "", trail, route }
+    }
+
     /// The report. Anything that a site's own code says of its values is called here, and may panic: then the report is made
     /// without what was sent.
     pub(super) fn report(self, desk: &Desk) -> Report {
@@ -200,7 +207,7 @@ fn request(head: &Head, left: &Left, scrubber: &mut Scrubber<'_>) -> RequestFact
     // Also what is too long to be shown may have a secret in it, which a message repeats.
     let json = json.map(|json| scrubber.json("", json)).filter(|_| bytes.len() <= LONGEST_JSON);
     RequestFacts {
-        id: head.id.as_ref().map(ToString::to_string),
+        id: left.id.as_ref().map(ToString::to_string),
         method: head.method.to_string(),
         url: head.uri.to_string(),
         version: format!("{:?}", head.version),

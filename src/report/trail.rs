@@ -12,27 +12,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// In the extensions of a request whose failure would be reported. Those further in leave what they know in it, so that it is
 /// there also when the rest was dropped, by a deadline for example.
 #[derive(Clone)]
-pub(crate) struct Trail(Arc<Facts>);
+pub(crate) struct Trail {
+    facts: Arc<Facts>,
+    recording: Option<Recording>,
+}
 
 struct Facts {
     head: Head,
-    recording: Option<Recording>,
     left: Mutex<Left>,
 }
 
 /// The request, without its body.
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) version: Version,
-    pub(super) headers: HeaderMap,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) id: Option<RequestId>,
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// What those further in left.
 #[derive(Clone, Default)]
 pub(super) struct Left {
+    pub(super) id: Option<RequestId>,
     pub(super) body: Option<ReadBody>,
     /// Of a form with files.
     pub(super) fields: Vec<(String, String)>,
@@ -48,30 +50,42 @@ pub(super) struct ReadBody {
     pub(super) bytes: Bytes,
 }
 
-impl Trail {
-    /// Begins one, in the request's extensions, which records at most so many lines of the log.
-    pub(crate) fn begin(req: &mut Request, lines: usize) -> Self {
+impl Head {
+    fn of(req: &Request) -> Self {
         let original = req.extensions().get::<crate::request::OriginalUri>().map(|original| &original.0);
-        let head = Head {
+        Self {
             method: req.method().clone(),
             uri: original.unwrap_or_else(|| req.uri()).clone(),
             version: req.version(),
             headers: req.headers().clone(),
             peer: req.connection().and_then(Connection::peer),
-            id: req.id().cloned(),
+        }
+    }
+}
+
+impl Trail {
+    /// Begins one, in the request's extensions, which records at most so many lines of the log. Below another it goes on with
+    /// what that one has.
+    pub(crate) fn begin(req: &mut Request, lines: usize) -> Self {
+        let facts = match req.extensions().get::<Self>() {
+            Some(outer) => outer.facts.clone(),
+            None => Arc::new(Facts { head: Head::of(req), left: Mutex::default() }),
         };
         let recording = (lines > 0).then(|| Recording::new(lines));
-        let trail = Self(Arc::new(Facts { head, recording, left: Mutex::default() }));
+        let trail = Self { facts, recording };
+        if let Some(id) = req.id() {
+            trail.locked().id = Some(id.clone());
+        }
         req.extensions_mut().insert(trail.clone());
         trail
     }
 
     pub(crate) fn recording(&self) -> Option<&Recording> {
-        self.0.recording.as_ref()
+        self.recording.as_ref()
     }
 
-    pub(super) fn head(&self) -> &Head {
-        &self.0.head
+    pub(crate) fn head(&self) -> &Head {
+        &self.facts.head
     }
 
     pub(super) fn left(&self) -> Left {
@@ -113,6 +127,6 @@ impl Trail {
     }
 
     fn locked(&self) -> MutexGuard<'_, Left> {
-        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
