@@ -1,0 +1,218 @@
+//! `Life`: how a site starts, what goes on beside its requests, and how it ends.
+
+use super::{Outline, Site};
+use crate::config::Listen;
+use crate::{Error, Result, Service};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use tokio::sync::watch;
+
+/// Who is told if the site does not start.
+pub(crate) trait Told: fmt::Debug + Send + Sync {
+    /// Tells it. What work that takes is begun at `start`, and is then awaited for some seconds.
+    fn failed(&self, start: &mut Start, error: &Error);
+}
+
+/// What a layer or service may use when the site starts.
+pub struct Start {
+    site: Arc<Site>,
+    namespace: String,
+    tasks: Vec<Task>,
+    stop: watch::Receiver<bool>,
+    tells: bool,
+    addresses: Vec<Listen>,
+}
+
+struct Task {
+    name: &'static str,
+    /// Whether it tells of failures, and so is done even if the site does not start.
+    tells: bool,
+    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Start {
+    /// The whole site.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// The prefix of route names where this service stands: `blog:` inside a mount named `blog`.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Where the server listens; nothing where there is none, as in a test.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// Tells the whole site something, such as the URLs of its public files; a second value of one type replaces the first.
+    ///
+    /// Layers start from the outermost inwards: what a layer above wants to know of one below, it asks of
+    /// [`Site::shared`] when it handles a request.
+    pub fn share<T: Clone + Send + Sync + 'static>(&mut self, noun: T) {
+        self.site.shared.write().unwrap_or_else(PoisonError::into_inner).insert(noun);
+    }
+
+    /// Starts work that goes on beside the requests: `work` begins when the server does, and is awaited when it drains.
+    ///
+    /// The future gets a [`Stopping`], and should end soon after that says so.
+    pub fn task<F>(&mut self, name: &'static str, work: impl FnOnce(Stopping) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = Box::pin(work(Stopping(self.stop.clone())));
+        self.tasks.push(Task { name, tells: self.tells, work });
+    }
+
+    /// The tasks that are begun here tell of failures.
+    pub(crate) fn telling(&mut self, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.tells = true;
+        let result = start(self);
+        self.tells = false;
+        result
+    }
+
+    pub(crate) fn within(&mut self, name: Option<&str>, start: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let before = self.namespace.len();
+        if let Some(name) = name {
+            self.namespace.push_str(name);
+            self.namespace.push(':');
+        }
+        let result = start(self);
+        self.namespace.truncate(before);
+        result
+    }
+}
+
+/// Tells background work that the server is draining.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns when the server begins to drain; at once if it has.
+    pub async fn wait(&mut self) {
+        // An error means that the sender is gone, and the site with it.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// The life of a started site: its background work, from the first request until it is drained.
+#[derive(Debug)]
+pub struct Life {
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<(&'static str, tokio::task::JoinHandle<()>)>,
+}
+
+impl Life {
+    /// Checks an application, starts it and its background work. Called by the server and the testing client.
+    ///
+    /// # Errors
+    ///
+    /// What [`App::check`](crate::stack::App::check) finds, or a layer's own reason not to start.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, if some layer has background work.
+    pub fn start(service: &impl Service) -> Result<Self> {
+        Self::start_at(service, Vec::new()).map_err(|failed| failed.error)
+    }
+
+    /// The same for a server that listens at these addresses.
+    pub(crate) fn start_at(service: &impl Service, addresses: Vec<Listen>) -> Result<Self, NoStart> {
+        let mut beginning = Beginning::of(service, addresses);
+        let problem = beginning.problem.take();
+        if let Some(error) = problem.or_else(|| service.start(&mut beginning.start).err()) {
+            return Err(beginning.failed(error));
+        }
+        let Beginning { start: Start { site, tasks, .. }, stop, .. } = beginning;
+        let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        Ok(Self { site, stop, tasks })
+    }
+
+    /// An application that cannot be served, for this reason, whether or not it fits together.
+    pub(crate) fn never(service: &impl Service, error: Error) -> NoStart {
+        Beginning::of(service, Vec::new()).failed(error)
+    }
+
+    /// What was started.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Tells the background work to end and waits for it, at most `limit`; returns the names of what did not end.
+    pub async fn end(self, limit: std::time::Duration) -> Vec<&'static str> {
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut late = Vec::new();
+        for (name, mut task) in self.tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+                late.push(name);
+            }
+        }
+        late
+    }
+}
+
+/// A start before it has succeeded or failed.
+struct Beginning {
+    start: Start,
+    stop: watch::Sender<bool>,
+    told: Option<Arc<dyn Told>>,
+    problem: Option<Error>,
+}
+
+impl Beginning {
+    fn of(service: &impl Service, addresses: Vec<Listen>) -> Self {
+        let mut outline = Outline::default();
+        service.describe(&mut outline);
+        let told = outline.told.take();
+        let (site, problem) = outline.finish();
+        let (stop, stopped) = watch::channel(false);
+        let start = Start {
+            site: Arc::new(site),
+            namespace: String::new(),
+            tasks: Vec::new(),
+            stop: stopped,
+            tells: false,
+            addresses,
+        };
+        Self { start, stop, told, problem }
+    }
+
+    /// Tells whom the stack names. Other work does not begin.
+    fn failed(mut self, error: Error) -> NoStart {
+        if let Some(told) = self.told {
+            told.failed(&mut self.start, &error);
+        }
+        let Start { site, mut tasks, .. } = self.start;
+        tasks.retain(|task| task.tells);
+        NoStart { error, site, stop: self.stop, tasks }
+    }
+}
+
+/// A start that failed.
+pub(crate) struct NoStart {
+    error: Error,
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<Task>,
+}
+
+impl NoStart {
+    /// Why it failed, as soon as those are told who are to be; and at most five seconds later.
+    pub(crate) async fn told(self) -> Error {
+        let Self { error, site, stop, tasks } = self;
+        let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        for task in (Life { site, stop, tasks }).end(TELLING).await {
+            tracing::warn!(target: "purlin::report", task, "the failed start could not be told in time");
+        }
+        error
+    }
+}
+
+/// Whoever waits for the process to end does not wait longer for a server of mails.
+const TELLING: std::time::Duration = std::time::Duration::from_secs(5);
