@@ -1,6 +1,7 @@
 //! `Request`, and what the server and the outer layers say of one.
 
 use crate::extract::FromRequest;
+use crate::report::Trail;
 use crate::session::LazySession;
 use crate::template::Names;
 use crate::{Body, Result};
@@ -144,6 +145,7 @@ pub const METHOD_FIELD: &str = "_method";
 pub(crate) struct Beside {
     pub(crate) names: Names,
     pub(crate) session: Option<LazySession>,
+    pub(crate) trail: Option<Trail>,
 }
 
 impl Beside {

@@ -143,7 +143,7 @@ impl FromRequest for Multipart {
             Some(_) => req.body_mut().take(),
             None => req.body_mut().take().limited(MaxBody::new(DEFAULT_BODY_LIMIT)),
         };
-        let trail = req.extensions().get::<Trail>().cloned();
+        let trail = Trail::of(req).cloned();
         Ok(Self { body, framing, settings, parts: 0, text_bytes: 0, within_part: false, failed: false, trail })
     }
 

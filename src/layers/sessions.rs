@@ -1,7 +1,6 @@
 //! Remembers visitors from one request to the next.
 
 use crate::cookie::SameSite;
-use crate::report::Trail;
 use crate::request::Beside;
 use crate::session::{LazySession, Origin, Session, Store};
 use crate::site::{About, Start};
@@ -159,8 +158,11 @@ impl Middleware for Sessions {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let https = self.https || req.is_https();
         let lazy = LazySession::new(&self.origin, https, &req);
-        Beside::of(&mut req).session = Some(lazy.clone());
-        Trail::leave_session(&req, &lazy);
+        let beside = Beside::of(&mut req);
+        beside.session = Some(lazy.clone());
+        if let Some(trail) = &beside.trail {
+            trail.leave_session(&lazy);
+        }
         let mut response = next.call(req).await;
         let Some(session) = lazy.loaded() else {
             lazy.end();

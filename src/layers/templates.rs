@@ -1,6 +1,5 @@
 //! Renders the views that handlers return.
 
-use crate::report::Trail;
 use crate::site::{About, Site, Start};
 use crate::template::{Engine, Facts, Links};
 use crate::{Body, MatchedRoute, Middleware, Request, RequestId, Response, Result, Service, View};
@@ -53,7 +52,6 @@ impl Templates {
 impl Middleware for Templates {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let facts = Facts::of(&mut req);
-        let trail = req.extensions().get::<Trail>().cloned();
         let mut response = next.call(req).await;
         let Some(view) = response.extensions_mut().remove::<View>() else {
             return Ok(response);
@@ -62,7 +60,7 @@ impl Middleware for Templates {
         let links = Links::new(self.site.get().cloned(), route.cloned());
         let page = facts.render(&*self.engine, &view, links).await;
         let page = page.map_err(|error| {
-            if let Some(trail) = trail {
+            if let Some(trail) = &facts.trail {
                 trail.leave_view(&view);
             }
             match route {

@@ -1,6 +1,7 @@
 //! `Trail`: what a request has left behind, wherever it failed.
 
 use crate::recording::Recording;
+use crate::request::Beside;
 use crate::session::LazySession;
 use crate::{Connection, Request, RequestExt, RequestId, View};
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// In the extensions of a request whose failure would be reported. Those further in leave what they know in it, so that it is
+/// Beside a request whose failure would be reported. Those further in leave what they know in it, so that it is
 /// there also when the rest was dropped, by a deadline for example.
 #[derive(Clone)]
 pub(crate) struct Trail {
@@ -64,10 +65,9 @@ impl Head {
 }
 
 impl Trail {
-    /// Begins one, in the request's extensions, which records at most so many lines of the log. Below another it goes on with
-    /// what that one has.
+    /// Begins one, which records at most so many lines of the log. Below another it goes on with what that one has.
     pub(crate) fn begin(req: &mut Request, lines: usize) -> Self {
-        let facts = match req.extensions().get::<Self>() {
+        let facts = match Self::of(req) {
             Some(outer) => outer.facts.clone(),
             None => Arc::new(Facts { head: Head::of(req), left: Mutex::default() }),
         };
@@ -76,8 +76,13 @@ impl Trail {
         if let Some(id) = req.id() {
             trail.locked().id = Some(id.clone());
         }
-        req.extensions_mut().insert(trail.clone());
+        Beside::of(req).trail = Some(trail.clone());
         trail
+    }
+
+    /// That of a request.
+    pub(crate) fn of(req: &Request) -> Option<&Self> {
+        req.extensions().get::<Beside>()?.trail.as_ref()
     }
 
     pub(crate) fn recording(&self) -> Option<&Recording> {
@@ -94,7 +99,7 @@ impl Trail {
 
     /// The body was read.
     pub(crate) fn leave_body(req: &Request, bytes: &Bytes) {
-        if let Some(trail) = req.extensions().get::<Self>() {
+        if let Some(trail) = Self::of(req) {
             let content_type = req.headers().get(CONTENT_TYPE).cloned();
             trail.locked().body = Some(ReadBody { content_type, bytes: bytes.clone() });
         }
@@ -107,16 +112,14 @@ impl Trail {
     }
 
     /// There is a session, which may be read later.
-    pub(crate) fn leave_session(req: &Request, session: &LazySession) {
-        if let Some(trail) = req.extensions().get::<Self>() {
-            trail.locked().session = Some(session.clone());
-        }
+    pub(crate) fn leave_session(&self, session: &LazySession) {
+        self.locked().session = Some(session.clone());
     }
 
     /// Who sent the request may be found out later.
     #[cfg(feature = "auth")]
     pub(crate) fn leave_visitor(req: &Request, visitor: &crate::auth::Visitor) {
-        if let Some(trail) = req.extensions().get::<Self>() {
+        if let Some(trail) = Self::of(req) {
             trail.locked().visitor = Some(visitor.clone());
         }
     }

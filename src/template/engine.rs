@@ -3,6 +3,7 @@
 use super::names::Defaults;
 use super::{Names, TemplateError, Value, View};
 use crate::csrf::{self, CsrfToken};
+use crate::report::Trail;
 use crate::request::{Beside, CspNonce, OriginalUri};
 use crate::session::{Flash, LazySession};
 use crate::site::Site;
@@ -194,6 +195,8 @@ pub(crate) struct Facts {
     pub(crate) uri: Uri,
     pub(crate) id: Option<RequestId>,
     pub(crate) nonce: Option<CspNonce>,
+    /// For the report of a page that fails.
+    pub(crate) trail: Option<Trail>,
     session: Option<LazySession>,
     names: Names,
 }
@@ -201,13 +204,14 @@ pub(crate) struct Facts {
 impl Facts {
     /// Clones of what is cheap to clone.
     pub(crate) fn of(req: &mut Request) -> Self {
-        let Beside { names, session } = Beside::of(req).clone();
+        let Beside { names, session, trail } = Beside::of(req).clone();
         let original = req.extensions().get::<OriginalUri>().map(|original| &original.0);
         Self {
             method: req.method().clone(),
             uri: original.unwrap_or_else(|| req.uri()).clone(),
             id: req.id().cloned(),
             nonce: req.extensions().get::<CspNonce>().cloned(),
+            trail,
             session,
             names,
         }
