@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
+use triomphe::UniqueArc;
 
 pub mod contract;
 #[cfg(feature = "cookie-sessions")]
@@ -461,7 +462,9 @@ pub struct Flash {
 /// For layers which may need the session and often do not, such as those that show its messages on a page: they take it
 /// on the way in, and [`load`](LazySession::load) it where they have to. It is also an argument for handlers.
 #[derive(Clone)]
-pub struct LazySession(Arc<Lazy>);
+// Without weak references: whether it is in one hand is a load, and not an exchange of locked memory, of which one that nobody
+// touches would need two.
+pub struct LazySession(triomphe::Arc<Lazy>);
 
 struct Lazy {
     origin: Arc<Origin>,
@@ -473,7 +476,7 @@ struct Lazy {
 }
 
 thread_local! {
-    static SPARE: Cell<Option<Arc<Lazy>>> = const { Cell::new(None) };
+    static SPARE: Cell<Option<UniqueArc<Lazy>>> = const { Cell::new(None) };
 }
 
 impl LazySession {
@@ -483,23 +486,22 @@ impl LazySession {
         let more_cookies = split.then(|| req.headers().get_all(COOKIE).iter().skip(1).cloned().collect());
         if let Some(mut spare) = SPARE.take()
             && Arc::ptr_eq(&spare.origin, origin)
-            && let Some(lazy) = Arc::get_mut(&mut spare)
         {
-            (lazy.https, lazy.cookie, lazy.more_cookies) = (https, cookie, more_cookies);
-            return Self(spare);
+            (spare.https, spare.cookie, spare.more_cookies) = (https, cookie, more_cookies);
+            return Self(spare.shareable());
         }
-        Self(Arc::new(Lazy { origin: origin.clone(), https, cookie, more_cookies, session: OnceLock::new() }))
+        Self(triomphe::Arc::new(Lazy { origin: origin.clone(), https, cookie, more_cookies, session: OnceLock::new() }))
     }
 
     /// Ends what was not read and is in nobody's hands. What it leaves serves the next request of this thread: to make it anew
     /// is a third of what a session costs that nobody touches.
-    pub(crate) fn end(mut self) {
-        if let Some(lazy) = Arc::get_mut(&mut self.0)
+    pub(crate) fn end(self) {
+        if let Ok(mut lazy) = UniqueArc::try_from(self.0)
             && lazy.session.get().is_none()
         {
             // They are the visitor's, and lie in the connection's buffer, which is to be free for what comes next.
             (lazy.cookie, lazy.more_cookies) = (None, None);
-            SPARE.set(Some(self.0));
+            SPARE.set(Some(lazy));
         }
     }
 
