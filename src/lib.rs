@@ -63,6 +63,7 @@ mod failure;
 mod files;
 pub mod form;
 pub mod handler;
+pub mod hosts;
 pub mod media_type;
 // `Csrf` and `MethodOverride` read ahead by it.
 #[cfg_attr(not(feature = "multipart"), allow(dead_code))]
@@ -107,6 +108,7 @@ pub use extract::{Cookies, Form, FromRequest, Json, Path, Query, State, Urls};
 pub use extract::{Multipart, MultipartForm};
 pub use form::Submitted;
 pub use handler::{Handler, handler};
+pub use hosts::Hosts;
 #[cfg(feature = "tower")]
 pub use interop::{tower, tower_service};
 pub use request::{Connection, Request, RequestExt, RequestId};

@@ -368,7 +368,7 @@ impl Outline {
         }
     }
 
-    /// What stands below a path, its names prefixed by `name` and a colon.
+    /// What stands below a path (none: at the same one), its names prefixed by `name` and a colon.
     pub fn mount(&mut self, path: &str, name: Option<&str>, draw: impl FnOnce(&mut Outline)) {
         let (prefix, namespace) = (self.prefix.len(), self.namespace.len());
         self.prefix.push_str(path.trim_end_matches('/'));
@@ -376,7 +376,9 @@ impl Outline {
             self.namespace.push_str(name);
             self.namespace.push(':');
         }
-        self.mounts.push(self.prefix.clone());
+        if self.prefix.len() > prefix {
+            self.mounts.push(self.prefix.clone());
+        }
         draw(self);
         self.prefix.truncate(prefix);
         self.namespace.truncate(namespace);

@@ -19,6 +19,7 @@ mod error_pages;
 #[cfg(feature = "tera")]
 mod forms;
 mod handlers;
+mod hosts;
 mod log;
 mod method_override;
 #[cfg(all(feature = "redis", unix))]
