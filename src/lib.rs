@@ -47,6 +47,7 @@ mod ahead;
 pub mod assets;
 #[cfg(feature = "auth")]
 pub mod auth;
+pub mod cascade;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
@@ -71,6 +72,7 @@ mod multipart;
 mod nearest;
 pub mod negotiate;
 pub mod range;
+mod replay;
 pub mod report;
 pub mod router;
 #[cfg(any(feature = "auth", feature = "cookie-sessions"))]
@@ -99,6 +101,7 @@ pub mod testing;
 
 pub use assets::Assets;
 pub use body::Body;
+pub use cascade::Cascade;
 pub use config::Config;
 pub use csrf::CsrfToken;
 pub use error::{Context, Error, Result};
