@@ -63,6 +63,7 @@ pub mod extract;
 mod failure;
 mod files;
 pub mod form;
+pub mod forward;
 pub mod handler;
 pub mod hosts;
 pub mod media_type;

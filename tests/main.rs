@@ -19,6 +19,7 @@ mod debugger;
 mod error_pages;
 #[cfg(feature = "tera")]
 mod forms;
+mod forwards;
 mod handlers;
 mod hosts;
 mod log;

@@ -17,6 +17,7 @@ mod deadline;
 mod debugger;
 mod error_pages;
 mod field_limit;
+mod forwards;
 mod method_override;
 mod request_ids;
 #[cfg(feature = "auth")]
@@ -49,6 +50,7 @@ pub use deadline::Deadline;
 pub use debugger::Debugger;
 pub use error_pages::ErrorPages;
 pub use field_limit::FieldLimit;
+pub use forwards::Forwards;
 pub use method_override::MethodOverride;
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]
