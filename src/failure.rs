@@ -14,9 +14,10 @@ use crate::report::write::{fenced, harmless, inline};
 use crate::report::{Frame, Report};
 use crate::site::Site;
 use crate::template::{Facts, TemplateError};
-use crate::{Error, Excerpt, MatchedRoute, RequestId};
+use crate::{Error, Excerpt, MatchedRoute, RequestId, Response, ResponseExt};
 use hints::Hint;
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
 use markup::{Escaped, Markup, fill};
 use routes::Candidate;
 use serde::Serialize;
@@ -55,22 +56,7 @@ impl Failure<'_> {
 
     /// What a visitor is told: the error's public message, or a sentence for the status.
     pub(crate) fn public(&self) -> &str {
-        self.said().unwrap_or(match self.status.as_u16() {
-            401 => "You need to sign in to see this.",
-            403 => "You are not allowed to see this.",
-            404 => "There is no page at this address.",
-            405 => "This address does not answer this kind of request.",
-            408 => "The request took too long to arrive.",
-            409 => "Something was changed meanwhile that this is in conflict with.",
-            410 => "There was a page at this address, but it is gone.",
-            413 => "What you sent is too large.",
-            415 => "What you sent is of a kind that is not accepted here.",
-            422 => "Something in what you sent is not as it should be.",
-            429 => "There were too many requests. Please wait a moment, then try again.",
-            400..500 => "The request could not be answered.",
-            503 => "The site cannot answer at the moment. Please try again soon.",
-            _ => "Something went wrong on our side. Please try again later.",
-        })
+        self.said().unwrap_or_else(|| sentence(self.status))
     }
 
     /// What was said for the public.
@@ -292,6 +278,37 @@ impl Failure<'_> {
             ],
         )
     }
+}
+
+/// What a visitor is told of a status, where nobody said anything else.
+pub(crate) fn sentence(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "You need to sign in to see this.",
+        403 => "You are not allowed to see this.",
+        404 => "There is no page at this address.",
+        405 => "This address does not answer this kind of request.",
+        408 => "The request took too long to arrive.",
+        409 => "Something was changed meanwhile that this is in conflict with.",
+        410 => "There was a page at this address, but it is gone.",
+        413 => "What you sent is too large.",
+        415 => "What you sent is of a kind that is not accepted here.",
+        422 => "Something in what you sent is not as it should be.",
+        429 => "There were too many requests. Please wait a moment, then try again.",
+        400..500 => "The request could not be answered.",
+        503 => "The site cannot answer at the moment. Please try again soon.",
+        _ => "Something went wrong on our side. Please try again later.",
+    }
+}
+
+/// Whether an answer of 400 and above is without a body: bare, or carrying an error.
+pub(crate) fn lacks_page(response: &Response, method: &Method) -> bool {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) || !response.body().is_empty() {
+        return false;
+    }
+    // The answer to a HEAD may have lost a body that a GET would be given.
+    let stripped = method == Method::HEAD && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    response.error().is_some() || !stripped
 }
 
 /// The members of RFC 9457 §3.1, in its order, and three extensions (§3.2).

@@ -56,6 +56,7 @@ pub mod csrf;
 pub mod database;
 #[cfg(all(feature = "debugger", debug_assertions))]
 mod debugger;
+pub mod document;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;

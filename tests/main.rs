@@ -16,6 +16,7 @@ mod deadline;
 // What a release build does not contain is not tested in one.
 #[cfg(all(feature = "debugger", feature = "tera", debug_assertions))]
 mod debugger;
+mod error_documents;
 mod error_pages;
 #[cfg(feature = "tera")]
 mod forms;

@@ -1,8 +1,9 @@
 //! Turns failures into pages: HTML, problem details or text, as the client asked.
 
 use crate::config::ReportsConfig;
+use crate::document::Detailed;
 use crate::error::Answer;
-use crate::failure::{Accept, Failure, Format};
+use crate::failure::{Accept, Failure, Format, lacks_page};
 use crate::recording;
 use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watcher};
 use crate::request::CspNonce;
@@ -16,7 +17,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -351,6 +352,9 @@ impl Middleware for ErrorPages {
         let facts = Facts::of(&mut req);
         let accept = Accept::of(&req);
         let details = self.details && !is_strangers(&req);
+        if details {
+            req.extensions_mut().insert(Detailed);
+        }
         let wanted = details || self.desk.is_staffed();
         let trail = wanted.then(|| Trail::begin(&mut req, self.desk.lines));
         let recording = trail.as_ref().and_then(|trail| trail.recording().cloned());
@@ -397,16 +401,6 @@ fn is_strangers(req: &Request) -> bool {
 #[cfg(not(all(feature = "debugger", debug_assertions)))]
 fn is_strangers(_: &Request) -> bool {
     false
-}
-
-fn lacks_page(response: &Response, method: &Method) -> bool {
-    let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) || !response.body().is_empty() {
-        return false;
-    }
-    // The answer to a HEAD may have lost a body that a GET would be given.
-    let stripped = method == Method::HEAD && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    response.error().is_some() || !stripped
 }
 
 /// Whether caches know already that the answer depends on `Accept`.

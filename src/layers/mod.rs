@@ -15,6 +15,7 @@ mod csrf_exempt;
 mod deadline;
 #[cfg(feature = "debugger")]
 mod debugger;
+mod error_documents;
 mod error_pages;
 mod field_limit;
 mod forwards;
@@ -48,6 +49,7 @@ pub use csrf_exempt::CsrfExempt;
 pub use deadline::Deadline;
 #[cfg(feature = "debugger")]
 pub use debugger::Debugger;
+pub use error_documents::ErrorDocuments;
 pub use error_pages::ErrorPages;
 pub use field_limit::FieldLimit;
 pub use forwards::Forwards;
