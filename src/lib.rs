@@ -65,6 +65,7 @@ mod failure;
 mod files;
 pub mod form;
 pub mod forward;
+pub mod forwarded;
 pub mod handler;
 pub mod hosts;
 pub mod media_type;

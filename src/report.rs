@@ -157,7 +157,7 @@ pub struct RequestFacts {
     pub url: String,
     /// `HTTP/1.1`.
     pub version: String,
-    /// The address of the other end of the connection.
+    /// The address of the client, if a trusted proxy said it, or else of the other end of the connection.
     pub peer: Option<String>,
     /// The headers in their order, without the cookies.
     pub headers: Vec<(String, String)>,

@@ -1,6 +1,7 @@
 //! `Request`, and what the server and the outer layers say of one.
 
 use crate::extract::FromRequest;
+use crate::forwarded::Client;
 use crate::report::Trail;
 use crate::session::LazySession;
 use crate::template::Names;
@@ -27,6 +28,10 @@ pub trait RequestExt {
     /// Where the request came from; `None` if it did not come through a server.
     fn connection(&self) -> Option<&Connection>;
 
+    /// The address of the client: as a trusted proxy said, or else of the other end of the socket. `None` for a unix socket
+    /// without a trusted proxy, and for a client that its proxy does not name.
+    fn client_ip(&self) -> Option<IpAddr>;
+
     /// The id given to it by the layer `RequestIds`.
     fn id(&self) -> Option<&RequestId>;
 
@@ -44,6 +49,13 @@ impl RequestExt for Request {
 
     fn connection(&self) -> Option<&Connection> {
         self.extensions().get()
+    }
+
+    fn client_ip(&self) -> Option<IpAddr> {
+        match self.extensions().get::<Client>() {
+            Some(client) => client.ip(),
+            None => self.connection().and_then(Connection::ip),
+        }
     }
 
     fn id(&self) -> Option<&RequestId> {

@@ -46,5 +46,6 @@ mod templates;
 mod testing;
 #[cfg(feature = "tower")]
 mod tower;
+mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;

@@ -98,7 +98,8 @@ impl Throttle {
 
     /// Where a request comes from; by default the other end of the connection, unless that is this machine or one of
     /// a network of its own (10.0.0.0/8 and others that are not of the internet), which is a proxy that all visitors
-    /// share. So behind a proxy failures are counted for accounts only, until this is set.
+    /// share. So behind a proxy failures are counted for accounts only, until
+    /// this is set, or the layer [`TrustedProxies`](crate::layers::TrustedProxies) stands above, which knows the client's address.
     ///
     /// Behind a proxy this reads the header which the proxy sets, and which nobody else can: a header that clients can
     /// write lets them choose an address for each attempt. With `None` the address is not counted.
@@ -229,7 +230,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 fn of_connection(req: &Request) -> Option<IpAddr> {
-    req.connection()?.ip().filter(|ip| !is_near(*ip))
+    req.client_ip().filter(|ip| !is_near(*ip))
 }
 
 /// This machine, or one of a network of its own: RFC 1918, 4193, 3927 and 4291 §2.5.6, 6598.

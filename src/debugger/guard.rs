@@ -3,7 +3,8 @@
 //! Each rule stands for somebody else's accident; `tests/debugger.rs` replays them by their numbers.
 //!
 //! - **The peer's socket address is loopback.** Never what a header says of it (web-console, CVE-2015-3224: a spoofed
-//!   `X-Forwarded-For`). A header of a proxy means that the client is somewhere else, so its presence alone ends it.
+//!   `X-Forwarded-For`), and not whom a trusted proxy names. A header of a proxy means that the client is somewhere else, so its
+//!   presence alone ends it, also if the layer `TrustedProxies` above has taken it off.
 //! - **`Host` is a name of this machine.** A foreign name that resolves to 127.0.0.1 makes a foreign page same-origin with
 //!   this server (DNS rebinding; Werkzeug, CVE-2024-34069).
 //! - **No other origin reads or includes a page** (Vite, GHSA-vg6x-rcgg-rjx6; Next.js, CVE-2025-48068): `Origin` and
@@ -13,6 +14,7 @@
 //!   that could be computed). `Origin: null` is not equal to anything.
 
 use crate::config::Listen;
+use crate::forwarded::TakenOff;
 use crate::{Error, Request, RequestExt, Result};
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
@@ -91,6 +93,10 @@ impl Guard {
             return Err(Refused::Peer(peer));
         }
         let headers = req.headers();
+        // Which are taken off by the layer that believes them, or does not.
+        if let Some(TakenOff(name)) = req.extensions().get() {
+            return Err(Refused::Forwarded(name.clone()));
+        }
         if let Some(name) = headers.keys().find(|name| is_of_proxy(name)) {
             return Err(Refused::Forwarded(name.clone()));
         }

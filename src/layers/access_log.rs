@@ -37,7 +37,7 @@ impl Middleware for AccessLog {
             method: req.method().clone(),
             path: req.original_path().to_owned(),
             id: req.id().cloned(),
-            peer: req.connection().and_then(|connection| connection.ip()),
+            peer: req.client_ip(),
         });
         let span = line.as_ref().map_or_else(Span::none, |line| {
             tracing::info_span!(

@@ -31,6 +31,7 @@ mod static_files;
 mod templates;
 #[cfg(feature = "database")]
 mod transaction;
+mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;
 
@@ -65,5 +66,6 @@ pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
 #[cfg(feature = "database")]
 pub use transaction::Transaction;
+pub use trusted_proxies::TrustedProxies;
 #[cfg(feature = "multipart")]
 pub use uploads::Uploads;

@@ -211,7 +211,10 @@ fn request(head: &Head, left: &Left, scrubber: &mut Scrubber<'_>) -> RequestFact
         method: head.method.to_string(),
         url: head.uri.to_string(),
         version: format!("{:?}", head.version),
-        peer: head.peer.map(|peer| peer.to_string()),
+        peer: match head.client {
+            Some(client) => client.ip().map(|ip| ip.to_string()),
+            None => head.peer.map(|peer| peer.to_string()),
+        },
         headers,
         cookies,
         query,

@@ -1,5 +1,6 @@
 //! `Trail`: what a request has left behind, wherever it failed.
 
+use crate::forwarded::Client;
 use crate::recording::Recording;
 use crate::request::Beside;
 use crate::session::LazySession;
@@ -30,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<SocketAddr>,
+    /// Who the client is, where a trusted proxy said so.
+    pub(crate) client: Option<Client>,
 }
 
 /// What those further in left.
@@ -60,6 +63,7 @@ impl Head {
             version: req.version(),
             headers: req.headers().clone(),
             peer: req.connection().and_then(Connection::peer),
+            client: req.extensions().get().copied(),
         }
     }
 }
