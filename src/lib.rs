@@ -47,6 +47,7 @@ mod ahead;
 pub mod assets;
 #[cfg(feature = "auth")]
 pub mod auth;
+pub mod capabilities;
 pub mod cascade;
 pub mod conditional;
 pub mod config;

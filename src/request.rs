@@ -1,5 +1,6 @@
 //! `Request`, and what the server and the outer layers say of one.
 
+use crate::capabilities::Capabilities;
 use crate::extract::FromRequest;
 use crate::forwarded::Client;
 use crate::report::Trail;
@@ -32,6 +33,9 @@ pub trait RequestExt {
     /// without a trusted proxy, and for a client that its proxy does not name.
     fn client_ip(&self) -> Option<IpAddr>;
 
+    /// What the server can do; `None` where nobody said so. One in the request's extensions goes before its connection's.
+    fn capabilities(&self) -> Option<Capabilities>;
+
     /// The id given to it by the layer `RequestIds`.
     fn id(&self) -> Option<&RequestId>;
 
@@ -58,6 +62,11 @@ impl RequestExt for Request {
         }
     }
 
+    fn capabilities(&self) -> Option<Capabilities> {
+        let own = self.extensions().get().copied();
+        own.or_else(|| self.connection().and_then(Connection::capabilities))
+    }
+
     fn id(&self) -> Option<&RequestId> {
         self.extensions().get()
     }
@@ -79,12 +88,24 @@ pub struct Connection(Arc<ConnectionInfo>);
 struct ConnectionInfo {
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    server: Option<Capabilities>,
 }
 
 impl Connection {
     /// A connection between two internet addresses; `None` for a unix socket.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
-        Self(Arc::new(ConnectionInfo { peer, local }))
+        Self(Arc::new(ConnectionInfo { peer, local, server: None }))
+    }
+
+    /// The same connection, by a server that can do this.
+    pub fn with_capabilities(self, server: Capabilities) -> Self {
+        let ConnectionInfo { peer, local, .. } = *self.0;
+        Self(Arc::new(ConnectionInfo { peer, local, server: Some(server) }))
+    }
+
+    /// What its server can do, if that said so.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.0.server
     }
 
     /// The address of the other end of the socket: of a proxy, where there is one. `None` for a unix socket.

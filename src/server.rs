@@ -6,6 +6,7 @@ mod gate;
 mod listen;
 mod wire;
 
+use crate::capabilities::Capabilities;
 use crate::config::{Listen, Runtime, ServerConfig};
 use crate::site::Life;
 use crate::{BoxService, Connection, Context, Result, Service};
@@ -44,6 +45,7 @@ pub struct Server {
     runtime: Runtime,
     drain: Duration,
     max_connections: usize,
+    capabilities: Capabilities,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +76,7 @@ impl Server {
             runtime: Runtime::Shared,
             drain: Duration::from_secs(8),
             max_connections: 8192,
+            capabilities: Capabilities::new(),
         }
     }
 
@@ -165,6 +168,13 @@ impl Server {
         self
     }
 
+    /// Whether other processes serve the same site: beside this one, or on other machines. They are not seen from here, so this
+    /// is for the site to say; off by default. Applications read it in their [`Capabilities`].
+    pub fn processes(mut self, several: bool) -> Self {
+        self.capabilities = self.capabilities.processes(several);
+        self
+    }
+
     /// Opens the sockets. No request is lost from here on: those that come before [`Bound::serve`] wait.
     ///
     /// # Errors
@@ -193,8 +203,8 @@ impl Server {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let app = BoxService::new(app);
-        let life = Life::start(&app)?;
-        let shared = Shared::new(app, self.limits.clone());
+        let life = Life::start_with(&app, self.capabilities)?;
+        let shared = Shared::new(app, self.limits.clone(), self.capabilities);
         let task = shared.serve(wire::Stream::Other(Box::new(io)), Connection::new(None, None), None);
         // A task that panicked has been reported by the panic hook, and its connection is closed: as over a socket.
         let _ = task.await;
@@ -263,11 +273,11 @@ impl Bound {
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         let Self { server, sockets, addresses } = self;
-        let life = match Life::start_at(&app, addresses.clone()) {
+        let life = match Life::start_at(&app, addresses.clone(), Some(server.capabilities)) {
             Ok(life) => life,
             Err(failed) => return Err(failed.told().await),
         };
-        let shared = Shared::new(app, server.limits);
+        let shared = Shared::new(app, server.limits, server.capabilities);
         let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
         for address in &addresses {
             tracing::debug!(target: "purlin::server", %address, "listening");

@@ -31,6 +31,7 @@
 //!
 //! Everything here panics where a test would: with what was asked, what was answered, and the test's own line.
 
+use crate::capabilities::Capabilities;
 use crate::request::Https;
 use crate::site::{Life, Site};
 use crate::{Body, BoxService, Connection, Error, Request, Response, Service};
@@ -97,7 +98,7 @@ impl Client {
     #[track_caller]
     pub fn new(app: impl Service + 'static) -> Self {
         let app = BoxService::new(app);
-        match Life::start(&app) {
+        match Life::start_with(&app, Capabilities::new()) {
             Ok(life) => Self::by(Way::Inside { app, life }, "http://localhost"),
             Err(error) => panic!("{error:#}"),
         }
@@ -303,7 +304,8 @@ impl Client {
         *req.headers_mut() = sent.headers.clone();
         match &*self.way {
             Way::Inside { app, .. } => {
-                req.extensions_mut().insert(Connection::new(Some(self.peer), None));
+                req.extensions_mut()
+                    .insert(Connection::new(Some(self.peer), None).with_capabilities(Capabilities::new()));
                 if sent.url.https {
                     req.extensions_mut().insert(Https);
                 }

@@ -4,6 +4,7 @@ mod access_log;
 #[cfg(all(feature = "auth", feature = "cookie-sessions"))]
 mod auth;
 mod body_limit;
+mod capabilities;
 mod cascade;
 #[cfg(feature = "compression")]
 mod compression;

@@ -34,6 +34,7 @@ mod transaction;
 mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;
+mod when;
 
 pub use access_log::AccessLog;
 #[cfg(feature = "auth")]
@@ -69,3 +70,4 @@ pub use transaction::Transaction;
 pub use trusted_proxies::TrustedProxies;
 #[cfg(feature = "multipart")]
 pub use uploads::Uploads;
+pub use when::{When, lacking};

@@ -3,6 +3,7 @@
 use super::Limits;
 use super::gate::{self, Refusal};
 use super::wire::{Stream, Version, Wire};
+use crate::capabilities::Capabilities;
 use crate::panic::{caught, guarded};
 use crate::response::Logged;
 use crate::service::BoxFuture;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, Sleep};
 pub(super) struct Shared {
     app: BoxService,
     pub(super) limits: Limits,
+    capabilities: Capabilities,
     http1: http1::Builder,
     #[cfg(feature = "http2")]
     http2: hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor>,
@@ -44,7 +46,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(app: BoxService, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(app: BoxService, limits: Limits, capabilities: Capabilities) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
         // The wire has a timer of its own, which costs a request nothing. `pipeline_flush` stays off: with it, hyper keeps an
         // answer back as long as part of another request is there, and takes a streamed body into memory without a limit.
@@ -64,6 +66,7 @@ impl Shared {
                 http2
             },
             limits,
+            capabilities,
             draining: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
             began: Instant::now(),
@@ -88,7 +91,7 @@ impl Shared {
         connection: Connection,
         permit: Option<OwnedSemaphorePermit>,
     ) -> tokio::task::JoinHandle<()> {
-        let entry = Entry::new(self, connection, permit);
+        let entry = Entry::new(self, connection.with_capabilities(self.capabilities), permit);
         let slot = entry.slot.clone();
         let task = tokio::spawn(serve(self.clone(), io, entry));
         let _ = slot.abort.set(task.abort_handle());

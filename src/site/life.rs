@@ -1,6 +1,7 @@
 //! `Life`: how a site starts, what goes on beside its requests, and how it ends.
 
 use super::{Outline, Site};
+use crate::capabilities::Capabilities;
 use crate::config::Listen;
 use crate::{Error, Result, Service};
 use std::fmt;
@@ -22,6 +23,7 @@ pub struct Start {
     stop: watch::Receiver<bool>,
     tells: bool,
     addresses: Vec<Listen>,
+    capabilities: Option<Capabilities>,
 }
 
 struct Task {
@@ -45,6 +47,11 @@ impl Start {
     /// Where the server listens; nothing where there is none, as in a test.
     pub fn addresses(&self) -> &[Listen] {
         &self.addresses
+    }
+
+    /// What the server can do that starts the site; `None` where it does not say so.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.capabilities
     }
 
     /// Tells the whole site something, such as the URLs of its public files; a second value of one type replaces the first.
@@ -117,12 +124,30 @@ impl Life {
     ///
     /// Outside of a tokio runtime, if some layer has background work.
     pub fn start(service: &impl Service) -> Result<Self> {
-        Self::start_at(service, Vec::new()).map_err(|failed| failed.error)
+        Self::start_at(service, Vec::new(), None).map_err(|failed| failed.error)
+    }
+
+    /// The same by a server that can do this.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Life::start).
+    ///
+    /// # Panics
+    ///
+    /// As for [`start`](Life::start).
+    pub fn start_with(service: &impl Service, capabilities: Capabilities) -> Result<Self> {
+        Self::start_at(service, Vec::new(), Some(capabilities)).map_err(|failed| failed.error)
     }
 
     /// The same for a server that listens at these addresses.
-    pub(crate) fn start_at(service: &impl Service, addresses: Vec<Listen>) -> Result<Self, NoStart> {
+    pub(crate) fn start_at(
+        service: &impl Service,
+        addresses: Vec<Listen>,
+        capabilities: Option<Capabilities>,
+    ) -> Result<Self, NoStart> {
         let mut beginning = Beginning::of(service, addresses);
+        beginning.start.capabilities = capabilities;
         let problem = beginning.problem.take();
         if let Some(error) = problem.or_else(|| service.start(&mut beginning.start).err()) {
             return Err(beginning.failed(error));
@@ -179,6 +204,7 @@ impl Beginning {
             stop: stopped,
             tells: false,
             addresses,
+            capabilities: None,
         };
         Self { start, stop, told, problem }
     }
