@@ -78,6 +78,7 @@ pub mod negotiate;
 pub mod range;
 mod replay;
 pub mod report;
+mod rewrite;
 pub mod router;
 #[cfg(any(feature = "auth", feature = "cookie-sessions"))]
 pub mod seal;

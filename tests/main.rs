@@ -26,6 +26,7 @@ mod handlers;
 mod hosts;
 mod log;
 mod method_override;
+mod redirects;
 #[cfg(all(feature = "redis", unix))]
 mod redis;
 mod report;

@@ -20,6 +20,7 @@ mod error_pages;
 mod field_limit;
 mod forwards;
 mod method_override;
+mod redirects;
 mod request_ids;
 #[cfg(feature = "auth")]
 mod require;
@@ -56,6 +57,7 @@ pub use error_pages::ErrorPages;
 pub use field_limit::FieldLimit;
 pub use forwards::Forwards;
 pub use method_override::MethodOverride;
+pub use redirects::{Redirects, Slash};
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]
 pub use require::Require;
