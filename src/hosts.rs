@@ -187,7 +187,7 @@ impl<'a> Host<'a> {
             None => {
                 let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
                 let name = name.strip_suffix('.').unwrap_or(name);
-                (lower(name).filter(|name| is_name(name))?, rest)
+                (Some(lower(name)).filter(|name| is_name(name))?, rest)
             }
         };
         let port = match rest {
@@ -214,9 +214,9 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-fn lower(name: &str) -> Option<Cow<'_, str>> {
+fn lower(name: &str) -> Cow<'_, str> {
     let upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
-    Some(if upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) })
+    if upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 /// Labels of letters, digits, `-` and `_`: what browsers send. 253 bytes are the most that DNS has (RFC 1035 §2.3.4).

@@ -376,9 +376,7 @@ impl Outline {
             self.namespace.push_str(name);
             self.namespace.push(':');
         }
-        if self.prefix.len() > prefix {
-            self.mounts.push(self.prefix.clone());
-        }
+        self.mounts.push(self.prefix.clone());
         draw(self);
         self.prefix.truncate(prefix);
         self.namespace.truncate(namespace);
