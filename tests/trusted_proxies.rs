@@ -136,6 +136,43 @@ async fn what_https_means_follows() {
     assert!(stranger.get("/").header("x-forwarded-proto", "https").await.header(hsts).is_none());
 }
 
+#[tokio::test]
+async fn the_access_log_names_the_client() {
+    use crate::access_log::Lines;
+    use purlin::Service;
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let app = Stack::new()
+        .layer(TrustedProxies::new().network("127.0.0.1"))
+        .layer(purlin::layers::AccessLog::new())
+        .app(handler(async || "hello"));
+    let mut req = Request::default();
+    req.extensions_mut().insert(purlin::Connection::new(Some(([127, 0, 0, 1], 5).into()), None));
+    req.headers_mut().insert("x-forwarded-for", "203.0.113.9".parse().unwrap());
+    app.call(req).await;
+    drop(guard);
+    assert!(lines.text().contains("peer=203.0.113.9"), "{}", lines.text());
+}
+
+/// A form of another scheme is another site's (RFC 6454 §4).
+#[tokio::test]
+async fn csrf_compares_origins_by_the_clients_scheme() {
+    use purlin::layers::{Csrf, Sessions};
+    use purlin::session::MemoryStore;
+    let app = Stack::new()
+        .layer(TrustedProxies::new().network("127.0.0.1"))
+        .layer(Sessions::new(MemoryStore::new()))
+        .layer(Csrf::new())
+        .app(Router::new().route("/", purlin::post(async || "done")));
+    let client = Client::new(app);
+    let post = |origin: &str| {
+        client.post("/").header("origin", origin).header("x-forwarded-proto", "https").header("host", "example.org")
+    };
+    post("https://example.org").await.assert_status(200);
+    post("http://example.org").await.assert_status(403);
+}
+
 /// The debugger is for who sits at this machine: no proxy is believed, and none may hide that there is one.
 #[cfg(all(feature = "debugger", debug_assertions))]
 #[tokio::test]

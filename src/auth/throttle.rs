@@ -340,6 +340,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn behind_a_trusted_proxy_it_is_the_client_that_is_counted() {
+        let mut req = Request::default();
+        req.extensions_mut().insert(crate::Connection::new(Some(([10, 0, 0, 1], 5).into()), None));
+        assert_eq!(Throttle::new().address_of(&req), None);
+        let client = [203, 0, 113, 9].into();
+        req.extensions_mut().insert(crate::forwarded::Client(Some(client)));
+        assert_eq!(Throttle::new().address_of(&req), Some(client));
+    }
+
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
