@@ -28,6 +28,7 @@
 //!   [`range`], [`media_type`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], [`config`], [`assets`], [`cookie`], [`csrf`],
 //!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`.
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
 //!
@@ -75,6 +76,8 @@ pub mod media_type;
 mod multipart;
 mod nearest;
 pub mod negotiate;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod range;
 mod replay;
 pub mod report;

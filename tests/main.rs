@@ -26,6 +26,8 @@ mod handlers;
 mod hosts;
 mod log;
 mod method_override;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod redirects;
 #[cfg(all(feature = "redis", unix))]
 mod redis;

@@ -1,0 +1,629 @@
+//! `Proxy`: an application that asks another server, with the feature `proxy`.
+
+use crate::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_proxy};
+use crate::hosts::Host;
+use crate::request::OriginalUri;
+use crate::site::{Outline, RouteInfo, Start};
+use crate::{Body, Context as _, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::net::IpAddr;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+
+/// Answers with what another server answers, by HTTP/1.1: an older application, one in another language, a service of one's own.
+///
+/// - Bodies are streamed both ways. Headers of the connection itself (RFC 9110 §7.6.1) are not passed on, in either direction;
+///   `Via` is added (§7.6.3).
+/// - The server is told who asks, in `Forwarded` (RFC 7239) and in `X-Forwarded-For`, `-Proto`, `-Host` and, below a mount,
+///   `-Prefix`: the client's address as [`RequestExt::client_ip`] has it. What came with the request of these is not passed on: see
+///   [`TrustedProxies`](crate::layers::TrustedProxies).
+/// - `Host` stays that of the client, by which the server makes its links; [`own_host`](Proxy::own_host) sends its own.
+/// - Which server is asked, no request decides: of its target the path and the query are taken, below a mount the rest of the path.
+///   Where the address has a path, that goes before it, and `..` does not lead out of it.
+/// - An upgrade that the server agrees to (a WebSocket) is tunnelled until either side ends it.
+/// - Connections are kept and used again. A request which a kept connection has lost is sent again if it is safe to (§9.2.2).
+///
+/// The server is reached by `http://`: for one that is across a network, put a tunnel there. Names are looked up for each new
+/// connection. Links and redirects in answers are passed on as they are, so below a mount the server has to know its prefix.
+///
+/// # Errors
+///
+/// Carried, for error pages, the log and reports: 502 Bad Gateway (RFC 9110 §15.6.3) where it cannot be reached or answers no
+/// HTTP, 504 Gateway Timeout where it does not answer in time, 503 where too many requests wait for it, 400 for a path that
+/// leads out of its own, and the request body's own error where that is what failed. An address that is none is reported when
+/// the site starts.
+///
+/// ```
+/// use purlin::proxy::Proxy;
+/// use purlin::{Router, Stack, get};
+///
+/// let routes = Router::new()
+///     .route("/", get(async || "the new site"))
+///     .mount("/reports", Proxy::to("http://127.0.0.1:3000"));
+/// let app = Stack::new().app(routes);
+/// # app.check().unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    address: String,
+    to: std::result::Result<Upstream, String>,
+    own_host: bool,
+    connect_timeout: Duration,
+    answer_timeout: Duration,
+    idle_timeout: Duration,
+    max_connections: usize,
+    pool: Arc<Pool>,
+    place: &'static Location<'static>,
+}
+
+#[derive(Clone, Debug)]
+struct Upstream {
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    /// Before each path; empty, or with a slash at its beginning and none at its end.
+    base: String,
+}
+
+impl Proxy {
+    /// Asks the server at this address: `http://127.0.0.1:3000`, or with a path `http://old.internal/shop`.
+    #[track_caller]
+    pub fn to(address: &str) -> Self {
+        let place = Location::caller();
+        let to = Upstream::parse(address).ok_or_else(|| {
+            // A password may stand before it.
+            let found = if address.contains('@') { "one with a user".to_owned() } else { format!("{address:?}") };
+            format!(
+                "the proxy ({place}) expected an address as http://127.0.0.1:3000 or http://old.internal/shop, found {found}"
+            )
+        });
+        Self {
+            address: if to.is_ok() { address.to_owned() } else { String::new() },
+            to,
+            own_host: false,
+            connect_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            max_connections: 256,
+            pool: Arc::new(Pool::new(256)),
+            place,
+        }
+    }
+
+    /// Whether `Host` is that of the server's address; by default it is the client's.
+    pub fn own_host(mut self, own: bool) -> Self {
+        self.own_host = own;
+        self
+    }
+
+    /// 5 seconds for a connection, and for one of them to be free.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// 60 seconds for the head of the answer, from the moment when the last of the request was sent.
+    pub fn answer_timeout(mut self, limit: Duration) -> Self {
+        self.answer_timeout = limit;
+        self
+    }
+
+    /// 60 seconds for the next piece of the answer's body, which then breaks off.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = limit;
+        self
+    }
+
+    /// 256 connections to the server at the same time, of which 32 are kept when they are idle, for 30 seconds. Clones share them.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.max(1);
+        self.pool = Arc::new(Pool::new(self.max_connections));
+        self
+    }
+
+    async fn pass(&self, mut req: Request) -> Result<Response> {
+        let to = self.to.as_ref().map_err(|problem| Error::internal(problem.clone()))?;
+        if req.method() == Method::CONNECT {
+            return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "a proxy of this kind opens no tunnels to others"));
+        }
+        let upgrade = upgrade_of(&mut req);
+        let target = to.target(req.uri())?;
+        let asked = Asked::of(&req);
+        let (mut head, body) = req.into_parts();
+        let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), failed: None }));
+        self.tell(&mut head.headers, to, asked, upgrade.as_ref().map(|(protocol, _)| protocol))?;
+        head.uri = target;
+        head.version = Version::HTTP_11;
+        head.extensions = http::Extensions::new();
+        // Known to hyper by the body, which a layer may have changed.
+        head.headers.remove(CONTENT_LENGTH);
+        let body = if body.as_bytes().is_some() { body } else { Body::new(Leaving { body, sent: sent.clone() }) };
+        let (answer, sender) = match self.exchange(to, http::Request::from_parts(head, body), &sent).await {
+            Ok(exchanged) => exchanged,
+            Err(error) => {
+                // If it was the client's part that failed, it is that which is told.
+                let failed = locked(&sent).failed.take();
+                return Err(failed.unwrap_or(error).context(format!("asking {}", self.address)));
+            }
+        };
+        self.answer(answer, sender, upgrade)
+    }
+
+    /// Makes the headers of the request those that the server is to see.
+    fn tell(&self, headers: &mut HeaderMap, to: &Upstream, asked: Asked, upgrade: Option<&HeaderValue>) -> Result<()> {
+        let Asked { client, scheme, host, prefix } = asked;
+        end_to_end(headers);
+        let spoken: Vec<HeaderName> = headers.keys().filter(|name| is_of_proxy(name)).cloned().collect();
+        for name in spoken {
+            headers.remove(name);
+        }
+        // Answered by this server, if anybody waits for it.
+        headers.remove(EXPECT);
+        let mut forwarded = format!("for={};proto={scheme}", node(client));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        if let Some(client) = client {
+            headers.insert(X_FORWARDED_FOR, HeaderValue::try_from(client.to_string())?);
+        }
+        if let Some(host) = host {
+            forwarded.push_str(&format!(";host=\"{host}\""));
+            headers.insert(X_FORWARDED_HOST, HeaderValue::try_from(host)?);
+        }
+        headers.insert(FORWARDED, HeaderValue::try_from(forwarded)?);
+        if let Some(prefix) = prefix {
+            headers.insert(X_FORWARDED_PREFIX, HeaderValue::try_from(prefix)?);
+        }
+        headers.append(VIA, HeaderValue::from_static("1.1 purlin"));
+        if self.own_host || !headers.contains_key(HOST) {
+            headers.insert(HOST, to.authority.clone());
+        }
+        if let Some(protocol) = upgrade {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
+        Ok(())
+    }
+
+    /// Sends the request by a kept connection or a new one.
+    async fn exchange(
+        &self,
+        to: &Upstream,
+        mut req: http::Request<Body>,
+        sent: &Mutex<Sent>,
+    ) -> Result<(http::Response<Incoming>, SendRequest<Body>)> {
+        while let Some(mut sender) = self.pool.take() {
+            if !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
+                continue;
+            }
+            let safe = req.method().is_safe() && req.body().as_bytes().is_some_and(Bytes::is_empty);
+            let again = safe.then(|| copy(&req));
+            match self.in_time(sender.try_send_request(req), sent).await? {
+                Ok(answer) => return Ok((answer, sender)),
+                Err(mut error) => match error.take_message().or(again) {
+                    // The server had closed it: nothing was sent, or nothing that does any harm.
+                    Some(unsent) => req = unsent,
+                    None => return Err(Error::from(error.into_error()).status_code(StatusCode::BAD_GATEWAY)),
+                },
+            }
+        }
+        let mut sender = self.connect(to).await?;
+        let answer = self.in_time(sender.send_request(req), sent).await?.or_status(StatusCode::BAD_GATEWAY)?;
+        Ok((answer, sender))
+    }
+
+    async fn connect(&self, to: &Upstream) -> Result<SendRequest<Body>> {
+        let until = Instant::now() + self.connect_timeout;
+        let permit = match timeout_at(until, self.pool.permits.clone().acquire_owned()).await {
+            // Never closed.
+            Ok(permit) => permit?,
+            Err(_) => {
+                let message = format!("{} connections are in use (`max_connections`)", self.max_connections);
+                return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message));
+            }
+        };
+        let connecting = TcpStream::connect((to.host.as_str(), to.port));
+        let stream = match timeout_at(until, connecting).await {
+            Ok(stream) => stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?,
+            Err(_) => return Err(late("no connection", self.connect_timeout)),
+        };
+        // What is written is written whole; waiting for more would only delay it.
+        let _ = stream.set_nodelay(true);
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.or_status(StatusCode::BAD_GATEWAY)?;
+        tokio::spawn(async move {
+            // What is wrong with it, the sender is told.
+            let _ = connection.with_upgrades().await;
+            drop(permit);
+        });
+        Ok(sender)
+    }
+
+    /// The answer, unless nothing has happened for too long.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>, sent: &Mutex<Sent>) -> Result<T> {
+        let mut answer = pin!(answer);
+        let mut last = Instant::now();
+        locked(sent).last = last;
+        loop {
+            if let Ok(answer) = timeout_at(last + self.answer_timeout, &mut answer).await {
+                return Ok(answer);
+            }
+            // An upload may take as long as it takes.
+            let moved = locked(sent).last;
+            if moved == last {
+                return Err(late("no answer", self.answer_timeout));
+            }
+            last = moved;
+        }
+    }
+
+    fn answer(
+        &self,
+        mut answer: http::Response<Incoming>,
+        sender: SendRequest<Body>,
+        upgrade: Option<(HeaderValue, OnUpgrade)>,
+    ) -> Result<Response> {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some((_, client)), Some(protocol)) = (upgrade, answer.headers().get(UPGRADE).cloned()) else {
+                let message = format!("{} changed the protocol, which nobody had asked for", self.address);
+                return Err(Error::new(StatusCode::BAD_GATEWAY, message));
+            };
+            let server = hyper::upgrade::on(&mut answer);
+            tokio::spawn(tunnel(client, server));
+            let mut response = answer.map(|_| Body::empty());
+            end_to_end(response.headers_mut());
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response.headers_mut().insert(UPGRADE, protocol);
+            return Ok(response);
+        }
+        let (mut head, incoming) = answer.into_parts();
+        end_to_end(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let mut body =
+            Arriving { incoming, limit: self.idle_timeout, timer: None, kept: Some((sender, self.pool.clone())) };
+        let body = if body.incoming.is_end_stream() {
+            body.keep();
+            Body::empty()
+        } else {
+            Body::new(body)
+        };
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl Service for Proxy {
+    async fn call(&self, req: Request) -> Response {
+        // Boxed, so that other answers of the router above have no room kept for it.
+        Box::pin(self.pass(req)).await.into_response()
+    }
+
+    fn describe(&self, outline: &mut Outline) {
+        if let Err(problem) = &self.to {
+            outline.problem(problem);
+        }
+        outline.route(RouteInfo {
+            name: None,
+            path: "/{*path}".to_owned(),
+            methods: Vec::new(),
+            handlers: vec![std::any::type_name::<Self>()],
+            place: self.place,
+        });
+    }
+
+    fn start(&self, _: &mut Start) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Upstream {
+    fn parse(address: &str) -> Option<Self> {
+        let rest = address.strip_prefix("http://")?;
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let host = Host::parse(authority)?;
+        let base = path.trim_end_matches('/').to_owned();
+        // A query or a `..` would be in the middle of another path.
+        if base.contains(['?', '#']) || leads_up(&base) || Uri::try_from(format!("{base}/")).is_err() {
+            return None;
+        }
+        let name = host.name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&host.name);
+        Some(Self {
+            host: name.to_owned(),
+            port: host.port.unwrap_or(80),
+            authority: HeaderValue::try_from(host.to_string()).ok()?,
+            base,
+        })
+    }
+
+    /// What is asked for: of the request's own target its path and query, and nothing else.
+    fn target(&self, uri: &Uri) -> Result<Uri> {
+        let path = uri.path();
+        if !path.starts_with('/') || (!self.base.is_empty() && leads_up(path)) {
+            return Err(Error::bad_request(format!(
+                "expected a path that stays below the server's own, found {path:?}"
+            )));
+        }
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Ok(Uri::try_from(format!("{}{path}{query}", self.base))?)
+    }
+}
+
+/// Whether a path has a segment `..`, also for a server that decodes it first or knows another slash.
+fn leads_up(path: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    // And for one that decodes it twice.
+    let twice = percent_encoding::percent_decode_str(&decoded).decode_utf8_lossy();
+    twice.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))
+}
+
+/// The headers that are of one connection (RFC 9110 §7.6.1), with those that `Connection` names.
+fn end_to_end(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
+    // `Host` and `Content-Length` are none of its business, whoever names them.
+    let named: Vec<HeaderName> = names.filter(|name| *name != HOST && *name != CONTENT_LENGTH).collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+        headers.remove(name);
+    }
+}
+
+/// An address as `Forwarded` has it (RFC 7239 §6).
+fn node(address: Option<IpAddr>) -> String {
+    match address {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+    }
+}
+
+/// What the server is told of the client.
+struct Asked {
+    client: Option<IpAddr>,
+    scheme: &'static str,
+    host: Option<String>,
+    prefix: Option<String>,
+}
+
+impl Asked {
+    fn of(req: &Request) -> Self {
+        let prefix = req.extensions().get::<OriginalUri>().map(|original| {
+            let (whole, own) = (original.0.path(), req.uri().path());
+            // Where exactly the mount was asked for, the path below it is a slash that the client did not send.
+            whole.strip_suffix(own).unwrap_or(if own == "/" { whole } else { "" }).to_owned()
+        });
+        Self {
+            client: req.client_ip(),
+            scheme: if req.is_https() { "https" } else { "http" },
+            host: Host::of(req).map(|host| host.to_string()),
+            prefix: prefix.filter(|prefix| !prefix.is_empty()),
+        }
+    }
+}
+
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The protocol that the client wants to change to, where its connection can be.
+fn upgrade_of(req: &mut Request) -> Option<(HeaderValue, OnUpgrade)> {
+    let lines = req.headers().get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let wanted = lines.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+    let protocol = req.headers().get(UPGRADE).filter(|_| wanted)?.clone();
+    req.extensions().get::<OnUpgrade>()?;
+    Some((protocol, hyper::upgrade::on(req)))
+}
+
+/// Both ways, until one of them ends or fails.
+async fn tunnel(client: OnUpgrade, server: OnUpgrade) {
+    let Ok(client) = client.await else { return };
+    let Ok(server) = server.await else { return };
+    // Which of them broke off makes no difference to the other.
+    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
+}
+
+fn late(what: &str, limit: Duration) -> Error {
+    Error::new(StatusCode::GATEWAY_TIMEOUT, format!("{what} within {limit:?}"))
+}
+
+/// The same request, without a body.
+fn copy(req: &http::Request<Body>) -> http::Request<Body> {
+    let mut copy = http::Request::new(Body::empty());
+    *copy.method_mut() = req.method().clone();
+    *copy.uri_mut() = req.uri().clone();
+    *copy.headers_mut() = req.headers().clone();
+    copy
+}
+
+/// How long a kept connection may take to be free: it has had its answer.
+const READY: Duration = Duration::from_millis(100);
+
+/// How many idle connections are kept, and for how long: less than servers keep them.
+const MAX_IDLE: usize = 32;
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// The connections to the server.
+#[derive(Debug)]
+struct Pool {
+    idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    fn new(connections: usize) -> Self {
+        Self { idle: Mutex::default(), permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// The one that was used last.
+    fn take(&self) -> Option<SendRequest<Body>> {
+        let mut idle = locked(&self.idle);
+        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEPT_FOR);
+        idle.pop().map(|(sender, _)| sender)
+    }
+
+    fn keep(&self, sender: SendRequest<Body>) {
+        let mut idle = locked(&self.idle);
+        if !sender.is_closed() && idle.len() < MAX_IDLE {
+            idle.push((sender, Instant::now()));
+        }
+    }
+}
+
+/// A panic under one of these locks would be ours; what they hold is whole in any case.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far a request's body is.
+struct Sent {
+    last: Instant,
+    failed: Option<Error>,
+}
+
+/// A request's body as it leaves.
+struct Leaving {
+    body: Body,
+    sent: Arc<Mutex<Sent>>,
+}
+
+impl http_body::Body for Leaving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                // hyper's error would say only that there was one.
+                locked(&self.sent).failed = Some(error);
+                Poll::Ready(Some(Err(Error::bad_request("the request's body broke off"))))
+            }
+            Poll::Ready(frame) => {
+                locked(&self.sent).last = Instant::now();
+                Poll::Ready(frame)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body as it arrives. At its end the connection is kept; a body that nobody reads to its end closes it.
+struct Arriving {
+    incoming: Incoming,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    kept: Option<(SendRequest<Body>, Arc<Pool>)>,
+}
+
+impl Arriving {
+    fn keep(&mut self) {
+        if let Some((sender, pool)) = self.kept.take() {
+            pool.keep(sender);
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.timer = None;
+                if frame.is_none() || self.incoming.is_end_stream() {
+                    self.keep();
+                }
+                let broken = |error: hyper::Error| Error::from(error).status_code(StatusCode::BAD_GATEWAY);
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error).context("reading a proxy's answer"))))
+            }
+            Poll::Pending => {
+                let limit = self.limit;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+                std::task::ready!(timer.as_mut().poll(cx));
+                self.kept = None;
+                Poll::Ready(Some(Err(late("no more of a proxy's answer", limit))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_http_with_a_host() {
+        for good in ["http://127.0.0.1:3000", "http://old.internal/shop/", "http://[::1]:80", "http://localhost"] {
+            assert!(Upstream::parse(good).is_some(), "{good}");
+        }
+        let bad = [
+            "",
+            "127.0.0.1:3000",
+            "https://example.org",
+            "http://",
+            "http://user:password@example.org",
+            "http://example.org/a?b",
+            "http://example.org/a/../b",
+            "http://example.org/a b",
+            "http://a b",
+        ];
+        for bad in bad {
+            assert!(Upstream::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_stays_with_its_server_and_below_its_path() {
+        let root = Upstream::parse("http://localhost").unwrap();
+        let shop = Upstream::parse("http://localhost/shop").unwrap();
+        let target = |to: &Upstream, uri: &str| to.target(&uri.parse().unwrap()).map(|uri| uri.to_string()).ok();
+        assert_eq!(target(&root, "/a?b=1").as_deref(), Some("/a?b=1"));
+        assert_eq!(target(&shop, "/a?b=1").as_deref(), Some("/shop/a?b=1"));
+        assert_eq!(target(&shop, "http://169.254.169.254/latest").as_deref(), Some("/shop/latest"));
+        assert_eq!(target(&shop, "//evil.example/a").as_deref(), Some("/shop//evil.example/a"));
+        assert_eq!(target(&shop, "/a..b/...").as_deref(), Some("/shop/a..b/..."));
+        for up in [
+            "/..",
+            "/../admin",
+            "/a/../../admin",
+            "/%2e%2E/admin",
+            "/a/..%2fadmin",
+            "/..%5cadmin",
+            "/%252e%252e/x",
+            "/..;x/a",
+        ] {
+            assert_eq!(target(&shop, up), None, "{up}");
+        }
+    }
+}

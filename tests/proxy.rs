@@ -1,0 +1,349 @@
+//! `Proxy`: an application that asks another server.
+
+use purlin::layers::{BodyLimit, TrustedProxies};
+use purlin::proxy::Proxy;
+use purlin::testing::Client;
+use purlin::{
+    Body, IntoResponse, Request, Response, ResponseExt, Router, Server, Service, Stack, StatusCode, get, header, text,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A server of our own, until the test ends.
+async fn upstream(app: impl Service + 'static) -> String {
+    let server = Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let address = server.addresses()[0].to_string();
+    tokio::spawn(server.serve(app, std::future::pending()));
+    format!("http://{}", address.trim_start_matches("http://"))
+}
+
+/// A server that does as it is told, once for each connection.
+async fn raw<F, Fut>(serve: F) -> (String, Arc<AtomicU32>)
+where
+    F: Fn(TcpStream, u32) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, counted.fetch_add(1, Ordering::SeqCst)));
+        }
+    });
+    (address, count)
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn echo(req: Request) -> Response {
+    let mut lines = vec![format!("{} {} {:?}", req.method(), req.uri(), req.version())];
+    let mut headers: Vec<String> =
+        req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    headers.sort();
+    lines.extend(headers);
+    let body = req.into_body().collect(1 << 20).await.unwrap();
+    lines.push(format!("{} bytes", body.len()));
+    text(lines.join("\n"))
+}
+
+fn client(app: impl Service + 'static) -> Client {
+    Client::new(app).expect_errors()
+}
+
+#[tokio::test]
+async fn the_server_is_told_who_asks_and_what_is_of_the_connection_stays_here() {
+    let address = upstream(purlin::handler(echo)).await;
+    let app = Router::new().mount("/old", Proxy::to(&format!("{address}/app")));
+    let client = client(app).base_url("https://shop.example.org").peer("203.0.113.9:5".parse().unwrap());
+    let page = client
+        .post("/old/a%20b?c=d")
+        .header("connection", "close, X-Private, host")
+        .header("x-private", "1")
+        .header("keep-alive", "timeout=5")
+        .header("te", "trailers")
+        .header("proxy-authorization", "Basic eA==")
+        .header("upgrade", "h2c")
+        .header("x-forwarded-for", "1.2.3.4")
+        .header("x-real-ip", "1.2.3.4")
+        .header("forwarded", "for=1.2.3.4")
+        .header("cookie", "a=b")
+        .body("hello")
+        .await;
+    let expected = [
+        "POST /app/a%20b?c=d HTTP/1.1",
+        "content-length: 5",
+        "cookie: a=b",
+        "forwarded: for=203.0.113.9;proto=https;host=\"shop.example.org\"",
+        "host: shop.example.org",
+        "via: 1.1 purlin",
+        "x-forwarded-for: 203.0.113.9",
+        "x-forwarded-host: shop.example.org",
+        "x-forwarded-prefix: /old",
+        "x-forwarded-proto: https",
+        "5 bytes",
+    ];
+    assert_eq!(page.text(), expected.join("\n"));
+    let own = self::client(Proxy::to(&address).own_host(true));
+    let port = address.strip_prefix("http://").unwrap();
+    own.get("/").await.assert_contains(&format!("\nhost: {port}\n"));
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_client_is_who_that_says() {
+    let address = upstream(purlin::handler(echo)).await;
+    let app = Stack::new().layer(TrustedProxies::new().network("127.0.0.1")).app(Proxy::to(&address));
+    let page = client(app).get("/").header("x-forwarded-for", "2001:db8::1").header("x-forwarded-proto", "https").await;
+    page.assert_contains("forwarded: for=\"[2001:db8::1]\";proto=https;host=\"localhost\"");
+    page.assert_contains("x-forwarded-for: 2001:db8::1\n");
+}
+
+#[tokio::test]
+async fn answers_come_through_as_they_are() {
+    async fn odd() -> Response {
+        let mut response = (StatusCode::IM_A_TEAPOT, "short and stout").into_response();
+        response.headers_mut().append(header::SET_COOKIE, "a=1".parse().unwrap());
+        response.headers_mut().append(header::SET_COOKIE, "b=2".parse().unwrap());
+        response
+    }
+    let address =
+        upstream(Router::new().route("/odd", get(odd)).route("/none", get(async || StatusCode::NO_CONTENT))).await;
+    let client = client(Proxy::to(&address));
+    let page = client.get("/odd").await;
+    page.assert_status(418).assert_header("content-length", "15").assert_no_header("connection");
+    assert_eq!(page.text(), "short and stout");
+    assert_eq!(page.headers().get_all("set-cookie").iter().count(), 2);
+    client.head("/odd").await.assert_status(418).assert_header("content-length", "15");
+    client.get("/none").await.assert_status(204);
+    client.get("/nowhere").await.assert_status(404);
+}
+
+#[tokio::test]
+async fn connections_are_used_again_and_a_lost_one_is_replaced() {
+    let (address, connections) = raw(async |mut stream: TcpStream, count: u32| {
+        // The first connection ends after two answers, without a word.
+        for _ in 0..if count == 0 { 2 } else { 100 } {
+            if head(&mut stream).await.is_empty() {
+                return;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        }
+    })
+    .await;
+    let client = client(Proxy::to(&address));
+    for _ in 0..6 {
+        assert_eq!(client.get("/").await.text(), "ok");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn bodies_are_streamed_both_ways() {
+    async fn first(mut body: Body) -> Response {
+        let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        // The rest is sent back as it comes.
+        let (send, receive) = tokio::sync::mpsc::channel::<purlin::Result<purlin::Bytes>>(1);
+        tokio::spawn(async move {
+            let mut next = Some(piece);
+            while let Some(piece) = next {
+                if send.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+                next = body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
+            }
+        });
+        Body::stream(Channel(receive)).into_response()
+    }
+    struct Channel(tokio::sync::mpsc::Receiver<purlin::Result<purlin::Bytes>>);
+    impl futures_core::Stream for Channel {
+        type Item = purlin::Result<purlin::Bytes>;
+        fn poll_next(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Self::Item>> {
+            self.0.poll_recv(cx)
+        }
+    }
+    let address = upstream(Router::new().route("/", purlin::post(first))).await;
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let req =
+        purlin::http::Request::post("/").header("host", "localhost").body(Body::stream(Channel(receive))).unwrap();
+    send.send(Ok("one".into())).await.unwrap();
+    let proxy = Proxy::to(&address);
+    let mut answer = proxy.call(req).await;
+    assert_eq!(answer.status(), 200);
+    for piece in ["one", "two", "three"] {
+        if piece != "one" {
+            send.send(Ok(piece.into())).await.unwrap();
+        }
+        assert_eq!(answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), piece);
+    }
+    drop(send);
+    assert!(answer.body_mut().frame().await.is_none());
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_a_502_and_who_is_late_a_504() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody: SocketAddr = gone.local_addr().unwrap();
+    drop(gone);
+    let page = client(Proxy::to(&format!("http://{nobody}"))).get("/").await;
+    page.assert_status(502);
+    assert!(format!("{:#}", page.error().unwrap()).starts_with(&format!("asking http://{nobody}: connecting: ")));
+
+    let (silent, _) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        std::future::pending().await
+    })
+    .await;
+    let page = client(Proxy::to(&silent).answer_timeout(Duration::from_millis(50))).get("/").await;
+    page.assert_status(504);
+    assert_eq!(format!("{:#}", page.error().unwrap()), format!("asking {silent}: no answer within 50ms"));
+
+    let (nonsense, _) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n").await.unwrap();
+    })
+    .await;
+    client(Proxy::to(&nonsense)).get("/").await.assert_status(502);
+
+    let (switches, _) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+            .await
+            .unwrap();
+    })
+    .await;
+    client(Proxy::to(&switches)).get("/").await.assert_status(502);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_or_stops_is_an_error_of_the_body() {
+    let (breaks, _) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+    })
+    .await;
+    let page = client(Proxy::to(&breaks)).get("/").await;
+    assert_eq!(page.body_error().unwrap().status(), 502);
+
+    let (stops, _) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+        std::future::pending().await
+    })
+    .await;
+    let page = client(Proxy::to(&stops).idle_timeout(Duration::from_millis(50))).get("/").await;
+    assert_eq!(page.body_error().unwrap().status(), 504);
+}
+
+#[tokio::test]
+async fn too_many_requests_wait_and_then_are_refused() {
+    let (address, connections) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        std::future::pending().await
+    })
+    .await;
+    let proxy = Proxy::to(&address)
+        .max_connections(1)
+        .connect_timeout(Duration::from_millis(50))
+        .answer_timeout(Duration::from_secs(60));
+    let client = client(proxy);
+    let first = tokio::spawn(client.get("/").into_future());
+    while connections.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let page = client.get("/").await;
+    page.assert_status(503);
+    assert!(format!("{:#}", page.error().unwrap()).contains("1 connections are in use (`max_connections`)"));
+    first.abort();
+}
+
+#[tokio::test]
+async fn a_body_of_the_clients_that_fails_is_told_as_that() {
+    let address = upstream(purlin::handler(echo)).await;
+    struct Endless;
+    impl futures_core::Stream for Endless {
+        type Item = purlin::Result<Vec<u8>>;
+        fn poll_next(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Self::Item>> {
+            std::task::Poll::Ready(Some(Ok(vec![0; 1000])))
+        }
+    }
+    let app = Stack::new().layer(BodyLimit::new(5000)).app(Proxy::to(&address));
+    let req = purlin::http::Request::post("/").header("host", "x").body(Body::stream(Endless)).unwrap();
+    let response = app.call(req).await;
+    assert_eq!(response.status(), 413, "{:?}", response.error());
+}
+
+#[tokio::test]
+async fn an_upgrade_is_tunnelled() {
+    let (address, _) = raw(async |mut stream: TcpStream, _| {
+        let head = head(&mut stream).await.to_lowercase();
+        assert!(head.contains("connection: upgrade\r\n") && head.contains("upgrade: websocket\r\n"), "{head}");
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Key: 1\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut bytes = [0; 4];
+        while stream.read_exact(&mut bytes).await.is_ok() {
+            bytes.reverse();
+            stream.write_all(&bytes).await.unwrap();
+        }
+    })
+    .await;
+    let (mut client, server) = tokio::io::duplex(4096);
+    tokio::spawn(async move { Server::new().serve_connection(Proxy::to(&address), server).await });
+    let ask = "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(client.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101") && answer.contains("x-key: 1"), "{answer}");
+    for (sent, expected) in [(b"ping", b"gnip"), (b"abcd", b"dcba")] {
+        client.write_all(sent).await.unwrap();
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, expected);
+    }
+}
+
+#[tokio::test]
+async fn no_request_decides_which_server_is_asked() {
+    let address = upstream(purlin::handler(echo)).await;
+    let client = client(Proxy::to(&format!("{address}/app")));
+    client.get("/../admin").await.assert_status(400);
+    client.get("/a/%2e%2e/%2e%2e/admin").await.assert_status(400);
+    client.get("//169.254.169.254/latest").await.assert_contains("GET /app//169.254.169.254/latest HTTP");
+    let page = client.get("/").header("host", "169.254.169.254").await;
+    page.assert_contains("GET /app/ HTTP");
+    let connect = client.request(purlin::Method::CONNECT, "/x").await;
+    connect.assert_status(501);
+}
+
+#[test]
+fn an_address_that_is_none_is_reported_at_the_start() {
+    for address in ["https://example.org", "example.org", "http://user:secret@example.org"] {
+        let error = Stack::new().app(Proxy::to(address)).check().unwrap_err().to_string();
+        assert!(error.contains("expected an address as http://127.0.0.1:3000"), "{error}");
+        assert!(error.contains("tests/proxy.rs:") && !error.contains("secret"), "{error}");
+    }
+}
