@@ -3,7 +3,7 @@
 use crate::{Error, FromRequest, Request, RequestExt, Result};
 
 /// What the server can do, so that an application can decide what it needs: in a request
-/// ([`RequestExt::capabilities`](crate::RequestExt::capabilities), or as an argument of a handler), and when the site starts
+/// ([`RequestExt::capabilities`], or as an argument of a handler), and when the site starts
 /// ([`Start::capabilities`](crate::site::Start::capabilities)).
 ///
 /// Purlin's server and its testing client say so. Another server, by way of tower say, inserts one into the extensions of each
