@@ -68,13 +68,13 @@
 //! In development the site makes its own, in `.purlin/secret`, which git ignores. Everywhere else there is no start
 //! without one, and none with a short or a well-known one.
 
-mod error;
-mod listen;
+pub(crate) mod error;
+pub(crate) mod listen;
 mod loader;
-mod read;
-mod secret;
-mod tree;
-mod units;
+pub(crate) mod read;
+pub(crate) mod secret;
+pub(crate) mod tree;
+pub(crate) mod units;
 
 #[cfg(test)]
 mod tests;

@@ -132,7 +132,7 @@ impl std::error::Error for ConfigError {
 }
 
 /// `server.listen` as `PURLIN__SERVER__LISTEN`.
-pub(super) fn variable_name(key: &str) -> String {
+pub(crate) fn variable_name(key: &str) -> String {
     format!("PURLIN__{}", key.to_uppercase().replace('.', "__").replace('-', "_"))
 }
 
@@ -159,7 +159,7 @@ impl Position {
     }
 
     /// `secret` hides the line's values. They are hidden too when the line looks as if it had something to hide.
-    pub(super) fn new(text: &Text, span: &Range<usize>, secret: bool) -> Self {
+    pub(crate) fn new(text: &Text, span: &Range<usize>, secret: bool) -> Self {
         let source = text.source_at(span.start);
         let Source::File { line: number, .. } = &source else { return Self::nowhere(source) };
         let range = text.line(span.start);
@@ -188,6 +188,12 @@ impl Position {
         Self(Box::new(Inner { source, column: column + 1, excerpt }))
     }
 
+    /// The line with carets under the place; empty where there is none to show.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn excerpt(&self) -> &str {
+        &self.0.excerpt
+    }
+
     /// Whether this is a variable whose name begins with the key, give or take an underscore.
     fn spells(&self, key: &str) -> bool {
         let words = variable_name(key).replace("__", "_");
@@ -198,7 +204,7 @@ impl Position {
     }
 
     /// Where there is no line to show.
-    pub(super) fn nowhere(source: Source) -> Self {
+    pub(crate) fn nowhere(source: Source) -> Self {
         Self(Box::new(Inner { source, column: 1, excerpt: String::new() }))
     }
 }

@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Listen {
 }
 
 /// One address, or a list with one at least.
-pub(super) fn one_or_more<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Listen>, D::Error> {
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Listen>, D::Error> {
     source.deserialize_any(Addresses { many: true })
 }
 

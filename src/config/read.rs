@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Reads a `T` from `node`, whose key is `prefix`. `known` is what a key outside its table may have meant; `file` is
 /// named when a value is missing.
-pub(super) fn read<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned>(
     node: &Node,
     prefix: &str,
     known: &[String],
@@ -224,6 +224,34 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Kind::Float(number) => visitor.visit_f64(*number),
             Kind::Boolean(boolean) => visitor.visit_bool(*boolean),
             Kind::Raw => Reader { node: &self.node.parsed() }.deserialize_any(visitor),
+            Kind::Loose(text) => {
+                let node = Node { kind: Node::firm(text), ..self.node.clone() };
+                Reader { node: &node }.deserialize_any(visitor)
+            }
+        }
+    }
+
+    /// The words of INI files count, where a text stands for any type.
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.kind {
+            Kind::Loose(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "y" | "t" | "1" => visitor.visit_bool(true),
+                "false" | "no" | "off" | "n" | "f" | "0" => visitor.visit_bool(false),
+                _ => self.deserialize_any(visitor),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    /// Words with spaces between are a list, where a text stands for any type.
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.kind {
+            Kind::Loose(text) => {
+                let word = |word: &str| Node { kind: Kind::Loose(word.to_owned()), ..self.node.clone() };
+                let items: Vec<Node> = text.split_whitespace().map(word).collect();
+                visitor.visit_seq(Items { rest: items.iter(), index: 0 })
+            }
+            _ => self.deserialize_any(visitor),
         }
     }
 
@@ -233,6 +261,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 Kind::Text(text) => visitor.visit_string(text),
                 _ => visitor.visit_str(&self.node.text.text),
             },
+            Kind::Loose(text) => visitor.visit_str(text),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -273,7 +302,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match &self.node.kind {
-            Kind::Text(text) => visitor.visit_enum(StrDeserializer::new(text)),
+            Kind::Text(text) | Kind::Loose(text) => visitor.visit_enum(StrDeserializer::new(text)),
             Kind::Table(entries) => {
                 let entries = Entries { rest: entries.iter(), node: None, fields: variants };
                 MapAccessDeserializer::new(entries).deserialize_enum(name, variants, visitor)
@@ -300,7 +329,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 bytes byte_buf unit unit_struct seq tuple tuple_struct map
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 bytes byte_buf unit unit_struct tuple tuple_struct map
         identifier
     }
 }

@@ -89,21 +89,21 @@ impl SecretKeys {
     }
 }
 
-pub(super) const MASK: &str = "•••";
+pub(crate) const MASK: &str = "•••";
 
 /// 256 bits: what the ciphers and MACs that are keyed with it can use.
 const LEAST_BYTES: usize = 32;
 
 /// Whether a setting of this name is never shown. Judged by the words in it: what is hidden without need costs a second
 /// look into the file, what is shown without need costs a secret.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = ["secret", "passw", "passphrase", "token", "key", "credential", "private", "webhook"];
     words.iter().any(|word| name.contains(word))
 }
 
 /// Whether there is a URL with a user in it, `postgres://me:password@host/`, or `postgres://host/?password=…`.
-pub(super) fn has_login(text: &str) -> bool {
+pub(crate) fn has_login(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| rest.contains('@') || rest.contains("password="))
 }
 

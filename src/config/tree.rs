@@ -11,23 +11,23 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// What settings are written in: a file, the value of a variable, or Purlin's own defaults.
-pub(super) struct Text {
-    pub(super) source: Source,
-    pub(super) text: String,
+pub(crate) struct Text {
+    pub(crate) source: Source,
+    pub(crate) text: String,
 }
 
 /// A value, or a table of them.
 #[derive(Clone)]
-pub(super) struct Node {
-    pub(super) kind: Kind,
-    pub(super) text: Arc<Text>,
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) text: Arc<Text>,
     /// Where its key stands; empty when a variable's name is all there is of it.
-    pub(super) key: Range<usize>,
-    pub(super) span: Range<usize>,
+    pub(crate) key: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 #[derive(Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Table(BTreeMap<String, Node>),
     List(Vec<Node>),
     Text(String),
@@ -37,11 +37,13 @@ pub(super) enum Kind {
     Boolean(bool),
     /// The value of a variable. Whether `8000` is a number or a text is not known before somebody asks for one.
     Raw,
+    /// The same of a value of an INI file, or of one with a variable in it.
+    Loose(String),
 }
 
 impl Text {
     /// The byte range of the line which `at` is in, without its end.
-    pub(super) fn line(&self, at: usize) -> Range<usize> {
+    pub(crate) fn line(&self, at: usize) -> Range<usize> {
         let at = self.text.floor_char_boundary(at);
         let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let end = self.text[at..].find('\n').map_or(self.text.len(), |length| at + length);
@@ -49,7 +51,7 @@ impl Text {
     }
 
     /// The source, with the line of `at` when it is a file.
-    pub(super) fn source_at(&self, at: usize) -> Source {
+    pub(crate) fn source_at(&self, at: usize) -> Source {
         match &self.source {
             Source::File { path, .. } => {
                 let start = self.line(at).start;
@@ -63,7 +65,7 @@ impl Text {
 
 impl Node {
     /// Reads a file.
-    pub(super) fn parse(text: Text) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: Text) -> Result<Self, ConfigError> {
         let text = Arc::new(text);
         let (table, errors) = DeTable::parse_recoverable(&text.text);
         let root = Self::table(table.into_inner(), 0..0, 0..0, &text);
@@ -81,12 +83,12 @@ impl Node {
     }
 
     /// The value of a variable.
-    pub(super) fn raw(text: Text) -> Self {
+    pub(crate) fn raw(text: Text) -> Self {
         let span = 0..text.text.len();
         Self { kind: Kind::Raw, text: Arc::new(text), key: 0..0, span }
     }
 
-    fn table(table: DeTable<'_>, key: Range<usize>, span: Range<usize>, text: &Arc<Text>) -> Self {
+    pub(crate) fn table(table: DeTable<'_>, key: Range<usize>, span: Range<usize>, text: &Arc<Text>) -> Self {
         let entries = table.into_iter().map(|(key, value)| {
             let node = Self::value(value, key.span(), text);
             (key.into_inner().into_owned(), node)
@@ -112,15 +114,28 @@ impl Node {
     }
 
     /// What a variable's value is when nobody asked for a text: TOML if it is, else the text that it is.
-    pub(super) fn parsed(&self) -> Self {
+    pub(crate) fn parsed(&self) -> Self {
         match DeValue::parse(&self.text.text) {
             Ok(value) => Self::value(value, 0..0, &self.text),
             Err(_) => Self { kind: Kind::Text(self.text.text.clone()), ..self.clone() },
         }
     }
 
+    /// A loose value as the number or boolean that it spells, if it is written as that would be printed: `1.10` is a text.
+    pub(crate) fn firm(text: &str) -> Kind {
+        match text.parse::<i64>() {
+            Ok(number) if number.to_string() == text => Kind::Integer(Some(number)),
+            _ => match (text, text.parse::<f64>()) {
+                ("true", _) => Kind::Boolean(true),
+                ("false", _) => Kind::Boolean(false),
+                (_, Ok(number)) if number.to_string() == text && number.is_finite() => Kind::Float(number),
+                _ => Kind::Text(text.to_owned()),
+            },
+        }
+    }
+
     /// Lays `above` upon this: tables are joined, anything else is replaced.
-    pub(super) fn overlay(&mut self, above: Node) {
+    pub(crate) fn overlay(&mut self, above: Node) {
         let above = match (&self.kind, &above.kind) {
             (Kind::Table(_), Kind::Raw) => above.parsed(),
             _ => above,
@@ -141,7 +156,7 @@ impl Node {
     }
 
     /// Lays a variable's value upon the key that `words` spells, `SERVER__LISTEN`.
-    pub(super) fn set(&mut self, words: &str, value: Node) {
+    pub(crate) fn set(&mut self, words: &str, value: Node) {
         let mut node = self;
         // No setting is that deep, and dropping a tree takes stack for its depth.
         for word in words.splitn(16, "__") {
@@ -156,7 +171,7 @@ impl Node {
     }
 
     /// The node of a key, `server.listen`.
-    pub(super) fn find(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn find(&self, key: &str) -> Option<&Node> {
         key.split('.').try_fold(self, |node, name| match &node.kind {
             Kind::Table(entries) => entries.get(name),
             _ => None,
@@ -164,7 +179,7 @@ impl Node {
     }
 
     /// All values with their whole keys, in alphabetical order.
-    pub(super) fn leaves(&self) -> Vec<(String, &Node)> {
+    pub(crate) fn leaves(&self) -> Vec<(String, &Node)> {
         let mut leaves = Vec::new();
         self.collect("", &mut leaves);
         leaves
@@ -182,16 +197,16 @@ impl Node {
     }
 
     /// As it is written, on one line.
-    pub(super) fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         let text = self.text.text.get(self.span.clone()).unwrap_or_default();
         text.lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
     }
 
-    pub(super) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         self.text.source_at(self.span.start)
     }
 
-    pub(super) fn is_variable(&self) -> bool {
+    pub(crate) fn is_variable(&self) -> bool {
         matches!(self.text.source, Source::Variable(_))
     }
 }
@@ -204,7 +219,7 @@ impl fmt::Debug for Node {
 }
 
 /// `server` and `listen` as `server.listen`. A name that is no bare key is quoted, as TOML would.
-pub(super) fn join(key: &str, name: &str) -> String {
+pub(crate) fn join(key: &str, name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name = if name.starts_with('[') || (!name.is_empty() && name.chars().all(bare)) {
         name.to_owned()
@@ -218,6 +233,6 @@ pub(super) fn join(key: &str, name: &str) -> String {
 }
 
 /// Whether a word of a variable's name spells this key: such names have neither small letters nor hyphens.
-pub(super) fn same_key(key: &str, word: &str) -> bool {
+pub(crate) fn same_key(key: &str, word: &str) -> bool {
     key.len() == word.len() && key.replace('-', "_").eq_ignore_ascii_case(&word.replace('-', "_"))
 }

@@ -7,23 +7,23 @@ use std::fmt;
 use std::time::Duration;
 
 /// `"500ms"`, `"30s"`, `"2m"`, `"1h"`; nought is allowed.
-pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     scalar(source, "a duration such as \"500ms\", \"30s\" or \"2m\"", parse_duration, |_| None)
 }
 
 /// A duration of some length: a limit of nought would refuse everything, which nobody means by it.
-pub(super) fn limit<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+pub(crate) fn limit<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     let expected = "a duration above nought such as \"500ms\", \"30s\" or \"2m\"";
     scalar(source, expected, |text| parse_duration(text).filter(|limit| !limit.is_zero()), |_| None)
 }
 
 /// A number of bytes: `2097152`, `"2 MiB"`, `"2MB"`.
-pub(super) fn size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+pub(crate) fn size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
     scalar(source, "a number of bytes such as 65536, \"64 KiB\" or \"2 MiB\"", parse_size, Some)
 }
 
 /// A size of some bytes: with none allowed, nothing would be.
-pub(super) fn some_size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+pub(crate) fn some_size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
     let some = |size: u64| Some(size).filter(|size| *size > 0);
     scalar(
         source,
@@ -34,27 +34,27 @@ pub(super) fn some_size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::
 }
 
 /// The same, of what is held in memory.
-pub(super) fn some_bytes<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
+pub(crate) fn some_bytes<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
     let size = some_size(source)?;
     usize::try_from(size)
         .map_err(|_| D::Error::custom(format_args!("expected a size that fits in memory, found {size}")))
 }
 
 /// A size of 8 KiB or more, the least that hyper's read buffer can be.
-pub(super) fn buffer<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
+pub(crate) fn buffer<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
     let enough = |size: u64| usize::try_from(size).ok().filter(|size| *size >= 8 << 10);
     let expected = "a number of bytes from \"8 KiB\" up, such as \"64 KiB\"";
     scalar(source, expected, |text| parse_size(text).and_then(enough), enough)
 }
 
 /// A whole number of one or more.
-pub(super) fn count<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
+pub(crate) fn count<'de, D: Deserializer<'de>>(source: D) -> Result<usize, D::Error> {
     let some = |number| usize::try_from(number).ok().filter(|number| *number > 0);
     scalar(source, "a whole number from 1 up", |_| None, some)
 }
 
 /// `info`, `warn,my_site=debug`: checked here, because what reads it later takes any word for the name of a target.
-pub(super) fn log_filter<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+pub(crate) fn log_filter<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
     let filter: String = serde::Deserialize::deserialize(source)?;
     for part in filter.split(',') {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
