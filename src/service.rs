@@ -220,13 +220,21 @@ impl Service for BoxService {
 pub struct BoxMiddleware {
     layer: Box<dyn DynMiddleware>,
     place: &'static std::panic::Location<'static>,
+    written: Option<Box<str>>,
 }
 
 impl BoxMiddleware {
     /// Boxes a layer.
     #[track_caller]
     pub fn new(layer: impl Middleware) -> Self {
-        Self { layer: Box::new(layer), place: std::panic::Location::caller() }
+        Self { layer: Box::new(layer), place: std::panic::Location::caller(), written: None }
+    }
+
+    /// The line of a file that the layer comes from, which the stack then prints instead of the line of code.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn written_at(mut self, line: impl std::fmt::Display) -> Self {
+        self.written = Some(line.to_string().into());
+        self
     }
 }
 
@@ -238,6 +246,9 @@ impl Middleware for BoxMiddleware {
 
     fn describe(&self, about: &mut About) {
         self.layer.dyn_describe(about);
+        if let Some(line) = &self.written {
+            about.written(line);
+        }
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

@@ -23,6 +23,8 @@ pub struct LayerInfo {
     pub options: Vec<(&'static str, String)>,
     /// The line that put it into the stack.
     pub place: &'static Location<'static>,
+    /// The line of the file that put it there, `site.toml:12`, for a layer that a file has.
+    pub written: Option<String>,
     /// The path of the mount it stands in; empty in the outermost stack.
     pub mount: String,
     /// The route it belongs to, for a layer of one route.
@@ -82,6 +84,7 @@ impl About {
             name: String::new(),
             options: Vec::new(),
             place,
+            written: None,
             mount: String::new(),
             route: None,
             provides: Vec::new(),
@@ -111,6 +114,13 @@ impl About {
             layer.name = name.into();
         }
         self
+    }
+
+    /// The layer stands in a file, at this line of it: `site.toml:12`.
+    pub(crate) fn written(&mut self, line: &str) {
+        if let Some(layer) = self.current() {
+            layer.written = Some(line.to_owned());
+        }
     }
 
     /// Layers and handlers below find a `T` in the request.
@@ -274,7 +284,7 @@ struct HandlerInfo {
 struct Unmet {
     who: String,
     // The line that stands too high, for a layer.
-    place: Option<&'static Location<'static>>,
+    place: Option<String>,
     need: Need,
 }
 
@@ -307,9 +317,10 @@ impl Outline {
             layer.mount.clone_from(&self.prefix);
             layer.route = self.route.as_ref().map(|route| route.name.clone());
             self.told = self.told.take().or(layer.told.take());
-            let who = format!("the layer {} ({place})", layer.name);
+            let line = layer.line();
+            let who = format!("the layer {} ({line})", layer.name);
             for need in &layer.needs {
-                self.require(&who, Some(place), need);
+                self.require(&who, Some(&line), need);
             }
             self.scope.push(self.layers.len());
             self.layers.push(layer);
@@ -387,9 +398,10 @@ impl Outline {
         self.problems.push(problem.into());
     }
 
-    fn require(&mut self, who: &str, place: Option<&'static Location<'static>>, need: &Need) {
+    fn require(&mut self, who: &str, place: Option<&str>, need: &Need) {
         let met = self.scope.iter().any(|&layer| self.layers[layer].provides(need.noun));
         if !met {
+            let place = place.map(str::to_owned);
             self.unmet.push(Unmet { who: who.to_owned(), place, need: need.clone() });
         }
     }
@@ -402,11 +414,13 @@ impl Outline {
             let problem = match (provider, place) {
                 (Some(provider), Some(place)) => format!(
                     "{who} needs `{noun}`, which {} provides further in: move the line {} above {place}",
-                    provider.name, provider.place,
+                    provider.name,
+                    provider.line(),
                 ),
                 (Some(provider), None) => format!(
                     "{who} needs `{noun}`, which {} ({}) provides, but not above it",
-                    provider.name, provider.place,
+                    provider.name,
+                    provider.line(),
                 ),
                 (None, _) if need.optional => continue,
                 (None, _) => {
@@ -439,6 +453,11 @@ impl Outline {
 }
 
 impl LayerInfo {
+    /// The line that put it into the stack, of a file or of code.
+    pub fn line(&self) -> String {
+        self.written.clone().unwrap_or_else(|| self.place.to_string())
+    }
+
     fn provides(&self, noun: Noun) -> bool {
         self.provides.iter().any(|provided| provided.id == noun.id)
     }
@@ -573,7 +592,7 @@ impl Site {
                     _ => {}
                 }
             }
-            table.push_str(&format!("  {:width$}  {}", layer.name, layer.place));
+            table.push_str(&format!("  {:width$}  {}", layer.name, layer.line()));
             for (name, value) in &layer.options {
                 table.push_str(&format!("  {name}={value}"));
             }

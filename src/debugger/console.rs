@@ -66,7 +66,7 @@ impl Console {
             json!({
                 "name": layer.name,
                 "options": options,
-                "place": layer.place.to_string(),
+                "place": layer.line(),
                 "mount": layer.mount,
                 "route": layer.route,
             })

@@ -160,7 +160,7 @@ impl<'a> Evidence<'a> {
         let met = site.layers_on(&head.method, head.uri.path(), route.map(|route| route.path.as_str()));
         let mut stack: Vec<_> = met
             .into_iter()
-            .map(|layer| StackLine { name: layer.name.clone(), place: layer.place.to_string(), failed: false })
+            .map(|layer| StackLine { name: layer.name.clone(), place: layer.line(), failed: false })
             .collect();
         // Of two by one name, the inner: an outer one would have named itself last.
         if let Some(failed) = layer.and_then(|name| stack.iter_mut().rfind(|line| line.name == name)) {
