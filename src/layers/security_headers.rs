@@ -84,7 +84,7 @@ impl SecurityHeaders {
     }
 
     /// Sets one more header, or another value of one of the above.
-    pub fn set(mut self, name: &'static str, value: &'static str) -> Self {
+    pub fn set(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) => {
                 self.fixed.insert(name, value);
@@ -95,7 +95,7 @@ impl SecurityHeaders {
     }
 
     /// Leaves one of the headers out.
-    pub fn without(mut self, name: &'static str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.fixed.remove(name);
         if name.eq_ignore_ascii_case(CONTENT_SECURITY_POLICY.as_str()) {
             self.policy = None;

@@ -76,7 +76,7 @@ impl StaticFiles {
     }
 
     /// `Cache-Control` of a file asked for without its fingerprint; `no-cache` by default.
-    pub fn cache_control(mut self, value: &'static str) -> Self {
+    pub fn cache_control(mut self, value: &str) -> Self {
         match HeaderValue::from_str(value) {
             Ok(value) => self.cache_control = value,
             Err(_) => self.problem = Some(format!("StaticFiles: no header can hold the Cache-Control {value:?}")),
