@@ -30,7 +30,7 @@
 //!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`.
 //! - [`layers`]: one file, one struct, one `handle` each.
-//! - Edges: [`server`], [`run()`] (the command line of a site), [`log`], [`testing`], and tower both ways.
+//! - Edges: [`server`], [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`], [`testing`], and tower both ways.
 //!
 //! [`guide`] is the short guide.
 
@@ -100,6 +100,8 @@ pub mod guide {
     pub mod scaling {}
 }
 
+#[cfg(feature = "deploy")]
+pub mod deploy;
 #[cfg(feature = "tower")]
 pub mod interop;
 pub mod log;

@@ -17,6 +17,8 @@ mod deadline;
 // What a release build does not contain is not tested in one.
 #[cfg(all(feature = "debugger", feature = "tera", debug_assertions))]
 mod debugger;
+#[cfg(feature = "deploy")]
+mod deploy;
 mod error_documents;
 mod error_pages;
 #[cfg(feature = "tera")]

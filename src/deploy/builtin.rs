@@ -1,0 +1,571 @@
+//! What Purlin itself has registered: each built-in layer and application, with its options.
+//!
+//! The options are the builder methods of the layer, by the same names. What only code can give (a closure, accounts, an
+//! engine) is no option.
+
+use super::build::Section;
+use super::registry::{NoOptions, Registry, fields_of};
+use crate::config::units;
+use crate::config::{Listen, Runtime, listen};
+#[cfg(feature = "compression")]
+use crate::layers::Compression;
+#[cfg(feature = "debugger")]
+use crate::layers::Debugger;
+#[cfg(feature = "multipart")]
+use crate::layers::Uploads;
+use crate::layers::{
+    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, MethodOverride, RequestIds,
+    SecurityHeaders, Sessions, StaticFiles,
+};
+use crate::{Assets, Error, Result, Server, StatusCode};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A duration above nought.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Limit(#[serde(deserialize_with = "units::limit")] Duration);
+
+/// A duration, or nought.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Time(#[serde(deserialize_with = "units::duration")] Duration);
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Size(#[serde(deserialize_with = "units::size")] u64);
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Count(#[serde(deserialize_with = "units::count")] usize);
+
+/// An option that was given, as the method of the same name sets it.
+macro_rules! given {
+    ($builder:expr, $options:ident: $($option:ident $(as $value:expr)?),+ $(,)?) => {{
+        let mut builder = $builder;
+        $(if let Some(value) = $options.$option {
+            builder = builder.$option(given!(@value value $(, $value)?));
+        })+
+        builder
+    }};
+    (@value $given:ident) => { $given };
+    (@value $given:ident, $value:expr) => { $value($given) };
+}
+
+/// Registers everything that is built in with the features of this build.
+pub(super) fn register(registry: Registry) -> Registry {
+    let registry = registry
+        .layer("purlin:access_log", |_: NoOptions, _| Ok(AccessLog::new()))
+        .doc("Logs one line for each request.")
+        .layer("purlin:body_limit", |options: BodyLimitOptions, _| Ok(BodyLimit::new(options.bytes.0)))
+        .doc("Refuses larger request bodies with 413, instead of the limit of the configuration.")
+        .option("bytes", "", "the largest body; must be set");
+    let registry = compression(registry)
+        .layer("purlin:csrf", |options: CsrfOptions, _| {
+            Ok(options.trust.into_iter().fold(Csrf::new(), |csrf, origin| csrf.trust(origin)))
+        })
+        .doc("Refuses what other sites make a visitor's browser send.")
+        .option("trust", "[]", "origins whose pages may send requests too, as \"https://shop.example.org\"")
+        .layer("purlin:csrf_exempt", |_: NoOptions, _| Ok(CsrfExempt))
+        .doc("Lets requests of other sites through to what stands below.")
+        .layer("purlin:deadline", |options: DeadlineOptions, _| Ok(Deadline::new(options.limit.0)))
+        .doc("Answers 503 when the stack below takes too long.")
+        .option("limit", "", "from the request's arrival to the head of its answer; must be set");
+    let registry = debugger(registry)
+        .layer("purlin:error_pages", |options: ErrorPagesOptions, section| error_pages(options, section))
+        .doc("Makes pages of errors, and reports failures as the configuration says.")
+        .option("details", "false", "whether pages tell causes and source: for development")
+        .option("reporters", "false", "whether those whom the configuration names in [reports] are told")
+        .option("report_from", "500", "from which status on an answer is reported")
+        .option("config", "false", "whether reports show the configuration")
+        .option("release", "\"\"", "what the site calls this build of itself")
+        .option("log_lines", "0", "how many of the last lines that a request logged are in its report")
+        .layer("purlin:field_limit", |options: FieldLimitOptions, _| Ok(FieldLimit::new(options.fields.0)))
+        .doc("Lets forms have another number of fields.")
+        .option("fields", "", "the most fields; must be set")
+        .layer("purlin:method_override", |_: NoOptions, _| Ok(MethodOverride::new()))
+        .doc("Lets a form name the method PUT, PATCH or DELETE in a field.")
+        .layer("purlin:request_ids", |options: RequestIdsOptions, _| {
+            Ok(given!(RequestIds::new(), options: trust_client))
+        })
+        .doc("Gives each request an id, for logs and answers.")
+        .option("trust_client", "false", "keeps a well-formed id that came with the request")
+        .layer("purlin:security_headers", |options: SecurityHeadersOptions, _| {
+            let headers = given!(
+                SecurityHeaders::new(),
+                options: content_security_policy, hsts as |hsts: Time| hsts.0, https
+            );
+            let headers = options.set.iter().fold(headers, |headers, (name, value)| headers.set(name, value));
+            Ok(options.without.iter().fold(headers, |headers, name| headers.without(name)))
+        })
+        .doc("Sets the headers that make browsers careful.")
+        .option("content_security_policy", "its own", "the policy; `{nonce}` in it becomes the page's")
+        .option("hsts", "\"17520h\"", "how long browsers keep to https; \"0s\" takes it back")
+        .option("https", "false", "every client comes by https, by a proxy that the server does not hear from")
+        .option("set", "{}", "further headers, or other values: a table of names and values")
+        .option("without", "[]", "headers that are left out")
+        .layer("purlin:sessions", |options: SessionsOptions, section| sessions(options, section))
+        .doc("Sessions for what stands below.")
+        .option(
+            "store",
+            "\"cookie\" or \"memory\"",
+            "where they are kept: \"cookie\", encrypted by the secret, or \"memory\"",
+        )
+        .option("cookie_name", "\"session\"", "the name of the cookie")
+        .option("path", "\"/\"", "below which path the cookie is sent")
+        .option("same_site", "\"lax\"", "whether requests of other sites carry it: \"strict\", \"lax\" or \"none\"")
+        .option("https", "false", "every client comes by https, by a proxy that the server does not hear from")
+        .option("idle", "\"336h\"", "after how long without use a session ends")
+        .option("lifetime", "\"2160h\"", "after how long it ends, however much it is used")
+        .option("persistent", "false", "keeps the cookie when the browser is closed")
+        .option("anonymous_when_down", "false", "without the store, shows the site as to a stranger")
+        .layer("purlin:static_files", |options: StaticFilesOptions, section| static_files(options, section))
+        .doc("Answers requests for the files of a folder, and passes others on.")
+        .option("folder", "", "the folder, below that of the file; must be set")
+        .option("at", "\"/static\"", "the path below which the files are")
+        .option("memory", "\"32 MiB\"", "how many bytes of files are held in memory")
+        .option("cache_control", "\"no-cache\"", "of a file asked for without its fingerprint")
+        .app("purlin:static", |options: StaticOptions, section| {
+            let options = StaticFilesOptions {
+                folder: options.folder,
+                at: None,
+                memory: options.memory,
+                cache_control: options.cache_control,
+            };
+            Ok(static_files(options, section)?.service())
+        })
+        .doc("The files of a folder as an application; what is not there is a 404.")
+        .option("folder", "", "the folder, below that of the file; must be set")
+        .option("memory", "\"32 MiB\"", "how many bytes of files are held in memory")
+        .option("cache_control", "\"no-cache\"", "of a file asked for without its fingerprint")
+        // `egg:Paste#static`, as files for Paste name it.
+        .app("paste:static", |options: PasteStaticOptions, section| {
+            let cache_control = options.cache_max_age.map(|seconds| format!("max-age={seconds}"));
+            let folder = options.document_root;
+            Ok(static_files(StaticFilesOptions { folder, at: None, memory: None, cache_control }, section)?.service())
+        })
+        .doc("`purlin:static` by the names that Paste gives its options.")
+        .option("document_root", "", "the folder, below that of the file; must be set")
+        .option("cache_max_age", "not set", "seconds that browsers may keep a file");
+    let servers = ["purlin:server", "paste:http", "pastescript:wsgiutils", "waitress:main", "gunicorn:main"];
+    let registry = servers.into_iter().fold(registry, |registry, name| {
+        let registry = registry.server(name, fields_of::<ServerOptions>().unwrap_or_default());
+        let registry = match name {
+            "purlin:server" => registry.doc("The server."),
+            _ => registry.doc("`purlin:server`, by a name that files for Paste use."),
+        };
+        server_options(registry)
+    });
+    uploads(in_code(registry))
+}
+
+/// What takes more than a file can hold: listed, and refused with what to do.
+fn in_code(registry: Registry) -> Registry {
+    let registry = registry.in_code(
+        "purlin:templates",
+        "it takes an engine: `registry.layer(\"app:templates\", |_: NoOptions, _| Ok(Templates::new(engine())))`",
+    );
+    #[cfg(feature = "auth")]
+    let registry = registry
+        .in_code(
+            "purlin:sign_in",
+            "it takes accounts: `registry.layer(\"app:sign_in\", |_: NoOptions, section| Ok(SignIn::new(accounts(), \
+             &section.config()?.secret)))`",
+        )
+        .in_code(
+            "purlin:basic_auth",
+            "it takes accounts: `registry.layer(\"app:basic_auth\", |_: NoOptions, _| Ok(BasicAuth::new(accounts())))`",
+        )
+        .in_code(
+            "purlin:bearer_auth",
+            "it takes tokens: `registry.layer(\"app:bearer_auth\", |_: NoOptions, _| Ok(BearerAuth::new(tokens())))`",
+        )
+        .layer("purlin:require", |options: RequireOptions, _| Ok(crate::layers::Require::new(options.role)))
+        .doc("Lets in who is signed in, or has a role.")
+        .option("role", "not set", "the role; without it, who is signed in");
+    #[cfg(feature = "database")]
+    let registry = registry
+        .in_code(
+            "purlin:transaction",
+            "it takes a pool: `registry.layer(\"app:transaction\", |_: NoOptions, _| Ok(Transaction::new(pool())))`",
+        )
+        .in_code(
+            "purlin:commit_when",
+            "it takes a function: `registry.layer(\"app:commit_when\", |_: NoOptions, _| Ok(CommitWhen::new(good)))`",
+        );
+    registry
+}
+
+#[cfg(feature = "auth")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RequireOptions {
+    role: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BodyLimitOptions {
+    bytes: Size,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CsrfOptions {
+    trust: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeadlineOptions {
+    limit: Limit,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FieldLimitOptions {
+    fields: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RequestIdsOptions {
+    trust_client: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ErrorPagesOptions {
+    details: Option<bool>,
+    reporters: Option<bool>,
+    report_from: Option<u16>,
+    config: Option<bool>,
+    release: Option<String>,
+    log_lines: Option<usize>,
+}
+
+fn error_pages(options: ErrorPagesOptions, section: &Section<'_>) -> Result<ErrorPages> {
+    let mut pages = given!(ErrorPages::new(), options: details, release, log_lines);
+    if let Some(status) = options.report_from {
+        let read = StatusCode::from_u16(status);
+        pages = pages.report_from(read.map_err(|_| Error::internal(format!("`report_from`: {status} is no status")))?);
+    }
+    if options.config == Some(true) {
+        pages = pages.config(section.config()?);
+    }
+    match options.reporters {
+        Some(true) => pages.reporters(&section.config()?.reports),
+        _ => Ok(pages),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SecurityHeadersOptions {
+    content_security_policy: Option<String>,
+    hsts: Option<Time>,
+    https: Option<bool>,
+    set: BTreeMap<String, String>,
+    without: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SessionsOptions {
+    store: Option<Store>,
+    cookie_name: Option<String>,
+    path: Option<String>,
+    same_site: Option<SameSite>,
+    https: Option<bool>,
+    idle: Option<Limit>,
+    lifetime: Option<Limit>,
+    persistent: Option<bool>,
+    anonymous_when_down: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Store {
+    Cookie,
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+impl From<SameSite> for crate::cookie::SameSite {
+    fn from(same_site: SameSite) -> Self {
+        match same_site {
+            SameSite::Strict => Self::Strict,
+            SameSite::Lax => Self::Lax,
+            SameSite::None => Self::None,
+        }
+    }
+}
+
+fn sessions(options: SessionsOptions, section: &Section<'_>) -> Result<Sessions> {
+    let default = if cfg!(feature = "cookie-sessions") { Store::Cookie } else { Store::Memory };
+    let sessions = match options.store.unwrap_or(default) {
+        Store::Memory => Sessions::new(crate::session::MemoryStore::new()),
+        Store::Cookie => in_cookies(section)?,
+    };
+    Ok(given!(
+        sessions,
+        options: cookie_name, path, same_site as crate::cookie::SameSite::from, https, idle as |idle: Limit| idle.0,
+        lifetime as |lifetime: Limit| lifetime.0, persistent, anonymous_when_down
+    ))
+}
+
+#[cfg(feature = "cookie-sessions")]
+fn in_cookies(section: &Section<'_>) -> Result<Sessions> {
+    Ok(Sessions::new(crate::session::CookieStore::new(&section.config()?.secret)))
+}
+
+#[cfg(not(feature = "cookie-sessions"))]
+fn in_cookies(_: &Section<'_>) -> Result<Sessions> {
+    Err(Error::internal("`store`: \"cookie\" needs Purlin's feature `cookie-sessions`"))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticFilesOptions {
+    folder: PathBuf,
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    memory: Option<Size>,
+    #[serde(default)]
+    cache_control: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticOptions {
+    folder: PathBuf,
+    #[serde(default)]
+    memory: Option<Size>,
+    #[serde(default)]
+    cache_control: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasteStaticOptions {
+    document_root: PathBuf,
+    #[serde(default)]
+    cache_max_age: Option<u64>,
+}
+
+fn static_files(options: StaticFilesOptions, section: &Section<'_>) -> Result<StaticFiles> {
+    let folder = section.here().join(&options.folder);
+    folder_is_there(&folder)?;
+    let files = StaticFiles::new(Assets::folder(folder));
+    let files = options.at.iter().fold(files, |files, at| files.at(at));
+    let files = options.memory.iter().fold(files, |files, memory| files.memory(memory.0));
+    Ok(options.cache_control.iter().fold(files, |files, value| files.cache_control(value)))
+}
+
+/// A slip in a folder's name would be a site without files.
+fn folder_is_there(folder: &Path) -> Result<()> {
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(Error::internal(format!("there is no folder {}", folder.display()))),
+    }
+}
+
+#[cfg(feature = "compression")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CompressionOptions {
+    min_size: Option<Size>,
+    codings: Option<Vec<Coding>>,
+    quality: BTreeMap<Coding, i32>,
+}
+
+#[cfg(feature = "compression")]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+enum Coding {
+    Identity,
+    Gzip,
+    Br,
+    Zstd,
+    Deflate,
+}
+
+#[cfg(feature = "compression")]
+impl From<Coding> for crate::negotiate::Coding {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Identity => Self::Identity,
+            Coding::Gzip => Self::Gzip,
+            Coding::Br => Self::Brotli,
+            Coding::Zstd => Self::Zstd,
+            Coding::Deflate => Self::Deflate,
+        }
+    }
+}
+
+#[cfg(feature = "compression")]
+fn compression(registry: Registry) -> Registry {
+    registry
+        .layer("purlin:compression", |options: CompressionOptions, _| {
+            let mut layer = given!(Compression::new(), options: min_size as |size: Size| size.0);
+            if let Some(codings) = options.codings {
+                let codings: Vec<crate::negotiate::Coding> = codings.into_iter().map(Into::into).collect();
+                layer = layer.codings(&codings);
+            }
+            Ok(options
+                .quality
+                .into_iter()
+                .fold(layer, |layer, (coding, quality)| layer.quality(coding.into(), quality)))
+        })
+        .doc("Compresses answers as the client asks.")
+        .option("min_size", "860", "bodies of fewer bytes are left alone")
+        .option("codings", "[\"zstd\", \"gzip\", \"br\", \"deflate\"]", "the codings to offer, the best first")
+        .option("quality", "{ br = 4, gzip = 4, zstd = 3 }", "how hard a coding works: a table")
+}
+
+#[cfg(not(feature = "compression"))]
+fn compression(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(feature = "debugger")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DebuggerOptions {
+    host: Vec<String>,
+    beyond_loopback: Option<bool>,
+    snapshots: Option<usize>,
+}
+
+#[cfg(feature = "debugger")]
+fn debugger(registry: Registry) -> Registry {
+    registry
+        .layer("purlin:debugger", |options: DebuggerOptions, _| {
+            let layer = given!(Debugger::new(), options: beyond_loopback, snapshots);
+            Ok(options.host.into_iter().fold(layer, |layer, host| layer.host(host)))
+        })
+        .doc("Makes the page of a failure one to work in; nothing in a release build.")
+        .option("host", "[]", "other names of this machine")
+        .option("beyond_loopback", "false", "whether the site may start although others can reach it")
+        .option("snapshots", "10", "how many failures have a frozen copy of the process at a time")
+}
+
+#[cfg(not(feature = "debugger"))]
+fn debugger(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(feature = "multipart")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UploadsOptions {
+    folder: Option<PathBuf>,
+    memory: Option<Size>,
+    max_file_bytes: Option<Size>,
+    max_field_bytes: Option<Size>,
+    max_parts: Option<Count>,
+    max_header_bytes: Option<Bytes>,
+}
+
+#[cfg(feature = "multipart")]
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Bytes(#[serde(deserialize_with = "units::some_bytes")] usize);
+
+#[cfg(feature = "multipart")]
+fn uploads(registry: Registry) -> Registry {
+    registry
+        .layer("purlin:uploads", |options: UploadsOptions, section| {
+            let here = section.here().to_owned();
+            Ok(given!(
+                Uploads::new(),
+                options: folder as |folder: PathBuf| here.join(folder), memory as |size: Size| size.0,
+                max_file_bytes as |size: Size| size.0, max_field_bytes as |size: Size| size.0,
+                max_parts as |count: Count| count.0, max_header_bytes as |bytes: Bytes| bytes.0
+            ))
+        })
+        .doc("Sets the limits of forms with files for what stands below.")
+        .option("folder", "the configuration's", "of the temporary files, below that of the file")
+        .option("memory", "the configuration's", "the largest file that is kept in memory")
+        .option("max_file_bytes", "the configuration's", "the largest file")
+        .option("max_field_bytes", "the configuration's", "the most that the text fields of a form have together")
+        .option("max_parts", "the configuration's", "how many fields and files a form may have")
+        .option("max_header_bytes", "the configuration's", "the most that the headers of one part have")
+}
+
+#[cfg(not(feature = "multipart"))]
+fn uploads(registry: Registry) -> Registry {
+    registry
+}
+
+/// The options of a server: those of `[server]` in the configuration, and the two by which Paste's files say where.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ServerOptions {
+    listen: Option<Listens>,
+    host: Option<String>,
+    port: Option<u16>,
+    runtime: Option<Runtime>,
+    http2: Option<bool>,
+    header_timeout: Option<Limit>,
+    body_timeout: Option<Limit>,
+    idle_timeout: Option<Limit>,
+    write_timeout: Option<Limit>,
+    drain: Option<Time>,
+    max_connections: Option<Count>,
+    max_headers: Option<Count>,
+    max_header_bytes: Option<Buffer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Listens(#[serde(deserialize_with = "listen::one_or_more")] Vec<Listen>);
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Buffer(#[serde(deserialize_with = "units::buffer")] usize);
+
+fn server_options(registry: Registry) -> Registry {
+    registry
+        .option("listen", "\"127.0.0.1:8000\"", "where it listens: one place, or a list")
+        .option("host", "\"127.0.0.1\"", "an IP address, instead of `listen`")
+        .option("port", "8000", "a port, instead of `listen`")
+        .option("runtime", "\"shared\"", "how the cores are used: \"shared\" or \"per-core\"")
+        .option("http2", "true", "HTTP/2 by prior knowledge, with the feature `http2`")
+        .option("header_timeout", "\"15s\"", "for the head of a request to arrive")
+        .option("body_timeout", "\"30s\"", "for the next piece of a request's body to arrive")
+        .option("idle_timeout", "\"75s\"", "for the next request on a connection")
+        .option("write_timeout", "\"30s\"", "for a client to take some of its answer")
+        .option("drain", "\"8s\"", "for requests under way to end when the server stops")
+        .option("max_connections", "8192", "open at the same time")
+        .option("max_headers", "100", "in one request")
+        .option("max_header_bytes", "\"64 KiB\"", "of one request")
+}
+
+pub(super) fn server(options: ServerOptions, _: &Section<'_>) -> Result<Server> {
+    let server = given!(
+        Server::new(),
+        options: runtime, http2, header_timeout as |limit: Limit| limit.0, body_timeout as |limit: Limit| limit.0,
+        idle_timeout as |limit: Limit| limit.0, write_timeout as |limit: Limit| limit.0, drain as |time: Time| time.0,
+        max_connections as |count: Count| count.0, max_headers as |count: Count| count.0,
+        max_header_bytes as |bytes: Buffer| bytes.0
+    );
+    match (options.listen, options.host, options.port) {
+        (Some(_), host, port) if host.is_some() || port.is_some() => {
+            Err(Error::internal("it has `listen` and also `host` or `port`: one of them says where it listens"))
+        }
+        (Some(Listens(all)), ..) => Ok(all.into_iter().fold(server, Server::listen)),
+        (None, None, None) => Ok(server),
+        (None, host, port) => {
+            let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            let address =
+                address.map_err(|_| Error::internal(format!("`host`: expected an IP address, found {host:?}")))?;
+            Ok(server.listen(Listen::Tcp((address, port.unwrap_or(8000)).into())))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What is said of broken files: one message each, with file, line and column.
+
+use super::registry;
+use purlin::deploy::{Deploy, Graph};
+use purlin::{Config, Result};
+
+fn check(name: &str, text: &str) -> Result<()> {
+    let graph = Graph::from_text(name, text)?;
+    Deploy::new(registry()).config(Config::default()).graph(graph)?.check()
+}
+
+/// File, text, and the first line of what is said.
+const BROKEN: [(&str, &str, &str); 34] = [
+    ("a.toml", "[app.main\nuse = 'x'", "a.toml:1:10: unclosed table, expected `]`"),
+    ("a.toml", "[ap.main]\nuse = 'test:told'", "a.toml:1:2: there are no sections `ap`: did you mean `app`?"),
+    ("a.toml", "x = 1", "a.toml:1:1: there are no sections `x`: expected `app`, `layer`, `server`, `defaults`"),
+    ("a.toml", "app = 1", "a.toml:1:7: expected a table for [app.NAME], found a number"),
+    ("a.toml", "[app]\nmain = 'x'", "a.toml:2:8: expected a table for [app.main], found a string"),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:tolld'",
+        "a.toml:2:7: [app.main] uses `test:tolld`, which nothing is registered as: did you mean `test:told`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'othr'\n[app.other]\nuse = 'test:told'",
+        "a.toml:2:7: there is no [app.othr] in a.toml: did you mean `other`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nwrod = 'x'",
+        "a.toml:3:1: `test:told`, used by [app.main], has no option `wrod`: did you mean `word`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nnumber = 'many'",
+        "a.toml:3:10: `number` of [app.main]: expected a whole number from 0 up, found \"many\"",
+    ),
+    ("a.toml", "[layer.x]\nuse = 'test:mark'", "a.toml:1:8: [layer.x] needs `word`, which is not set"),
+    (
+        "a.toml",
+        "[app.a]\nuse = 'b'\n[app.b]\nuse = 'a'",
+        "a.toml:4:7: sections go round in a circle: [app.a] -> [app.b] -> [app.a]",
+    ),
+    (
+        "a.toml",
+        "[app.a]\nmount = [{ path = '/', app = 'a' }]",
+        "a.toml:2:30: sections go round in a circle: [app.a] -> [app.a]",
+    ),
+    (
+        "a.toml",
+        "[layer.x]\nuse = 'test:mark'\nword = 'a'\nwith = ['x']",
+        "a.toml:4:9: sections go round in a circle: [layer.x] -> [layer.x]",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nusee = 'test:told'",
+        "a.toml:1:6: [app.main] does not say what makes it: expected `use`, `pipeline`, `mount`, `cascade`; is `usee` meant to be `use`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\npipeline = ['x']",
+        "a.toml:3:1: [app.main] has both `use` and `pipeline`: one of them makes it",
+    ),
+    ("a.toml", "[app.main]\npipeline = []", "a.toml:2:12: `pipeline` of [app.main] is empty"),
+    ("a.toml", "[app.main]\npipeline = ['x', 1]", "a.toml:2:18: expected an application, found a number"),
+    (
+        "a.toml",
+        "[app.main]\npipeline = ['x']\nword = 'y'\n[app.x]\nuse = 'test:told'",
+        "a.toml:3:1: [app.main] has no factory that could take the option `word`: it belongs into a section with `use`",
+    ),
+    (
+        "a.toml",
+        "[app.main]\npipeline = ['test:told', 'test:told']",
+        "a.toml:2:13: `test:told` uses `test:told`: expected the name of a layer, found app",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [{ pth = '/', app = 'x' }]",
+        "a.toml:2:12: an entry of `mount` has no `pth`: did you mean `path`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [{ path = 'x', app = 'x' }]",
+        "a.toml:2:19: expected a path that begins with a slash, found \"x\"",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nword = 'a ${wrd} b'",
+        "a.toml:3:13: the variable `wrd` is not set: did you mean `word`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nword = '${word}'",
+        "a.toml:3:8: the variables of this value go round in a circle",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nword = '${env:NO_SUCH}'",
+        "a.toml:3:11: the variable `env:NO_SUCH` is not set: set it, or give a default as `${env:NAME:-default}`",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nword = '${word'",
+        "a.toml:3:9: expected `}` after this `${`; `$${` is the text `${`",
+    ),
+    ("a.toml", "[app.main]\nuse = 'no-such.toml#x'", "a.toml:2:7: cannot read the file no-such.toml"),
+    (
+        "a.toml",
+        "[server.main]\nport = 70000",
+        "a.toml:2:8: `port` of [server.main]: expected a whole number from 0 to 65535, found `70000`",
+    ),
+    (
+        "a.toml",
+        "[server.main]\nprot = 1",
+        "a.toml:2:1: `purlin:server`, used by [server.main], has no option `prot`: did you mean `port`?",
+    ),
+    (
+        "a.ini",
+        "[app:main]\nuse = egg:Test#tolds\n",
+        "a.ini:2:7: [app.main] uses `test:tolds`, which nothing is registered as: did you mean `test:told`?",
+    ),
+    ("a.ini", "[app:main]\nuse", "a.ini:2:1: expected `key = value` or [section]"),
+    ("a.ini", "use = x", "a.ini:1:1: expected a section before the first key"),
+    (
+        "a.ini",
+        "[app:main]\nuse = test:told\nword = a\nword = b",
+        "a.ini:4:1: the key `word` stands twice in [app:main]",
+    ),
+    (
+        "a.ini",
+        "[app:a]\nuse = test:told\n[pipeline:a]\npipeline = a",
+        "a.ini:3:1: a second application named `a`: expected one",
+    ),
+    (
+        "a.ini",
+        "[app:main]\nuse = test:told\nword = %(wrod)s/%(x)\n",
+        "a.ini:3:8: expected `%(NAME)s`, or `%%` for a percent sign",
+    ),
+];
+
+#[test]
+fn a_broken_file_gets_one_message_with_its_place() {
+    let mut wrong = Vec::new();
+    for (name, text, expected) in BROKEN {
+        let error = check(name, text).expect_err(text);
+        let said = error.to_string();
+        if said.lines().next() != Some(expected) {
+            wrong.push(format!(
+                "{text}\n  expected: {expected}\n  found:    {}",
+                said.lines().next().unwrap_or_default()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_line_is_shown_and_no_secret_in_it() {
+    let error = check("a.toml", "[app.main]\nuse = 'test:tolld'").unwrap_err();
+    assert!(error.to_string().ends_with("\n  |\n2 | use = 'test:tolld'\n  |       ^^^^^^^^^^^^"), "{error}");
+    let error = check("a.toml", "[app.main]\nuse = 'test:told'\nsecret_kye = 'hunter2'").unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    let deployed = Graph::from_toml("a.toml", "[app.main]\nuse = 'test:told'\npassword = 'hunter2'").unwrap();
+    assert!(!format!("{deployed:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_would_never_end_is_refused() {
+    let mut text = String::from("[app.a0]\nuse = 'test:told'\n");
+    for n in 1..=40 {
+        let below = n - 1;
+        text +=
+            &format!("[app.a{n}]\nmount = [{{ path = '/', app = 'a{below}' }}, {{ path = '/x', app = 'a{below}' }}]\n");
+    }
+    assert!(check("a.toml", &text).unwrap_err().to_string().contains("more than 10000 sections would be built"));
+    let mut text = String::from("[app.main]\nuse = 'test:told'\nword = '${a9}'\n[defaults]\na0 = 'xxxxxxxxxxxxxxxx'\n");
+    for n in 1..=9 {
+        text += &format!("a{n} = '{}'\n", format!("${{a{}}}", n - 1).repeat(10));
+    }
+    assert!(check("a.toml", &text).unwrap_err().to_string().contains("longer than 65536 bytes"));
+}
