@@ -15,12 +15,13 @@ pub use registry::{Factory, NoOptions, OptionInfo, Registry};
 
 use crate::config::tree::{Kind as Shape, Node, Text, same_key};
 use crate::config::{Setting, Source, secret};
-use crate::{BoxMiddleware, BoxService, Config, Error, Result, Server};
+use crate::{BoxMiddleware, BoxService, Config, Error, Result, Server, Service};
 use build::At;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Before the variables that stand above a file: `PURLIN_DEPLOY__LAYER__GZIP__MIN_SIZE`.
@@ -72,6 +73,26 @@ pub fn load_server(uri: &str) -> Result<Server> {
 pub fn load_config(uri: &str) -> Result<Values> {
     let deployment = Deploy::from_process(Registry::new()).open(uri)?;
     deployment.values(Kind::App, deployment.name())
+}
+
+/// Runs a site like [`purlin::run`](crate::run()), with what it registers for files.
+///
+/// The site's own stack is `app:main` there, unless it registers another.
+///
+/// ```no_run
+/// use purlin::deploy::Registry;
+/// use purlin::{Config, Result, Router, Service, Stack, get};
+///
+/// fn stack(_: Config) -> Result<impl Service> {
+///     Ok(Stack::new().app(Router::new().route("/", get(async || "Hello, world!"))))
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     purlin::deploy::run(Registry::new(), stack)
+/// }
+/// ```
+pub fn run<S: Service + 'static>(registry: Registry, stack: impl FnOnce(Config) -> Result<S>) -> ExitCode {
+    crate::run::started(stack, registry)
 }
 
 /// Opens a file: with these registered names, this configuration, these variables.

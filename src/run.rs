@@ -9,30 +9,96 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const HELP: &str = "\
-usage: SITE [COMMAND] [OPTIONS]
+mod commands;
 
-  serve      serves the site, until it is interrupted (also without a command)
-  routes     prints the routes: methods, path, name, line
-  stack      prints the layers, outermost first, with their lines and options
-  config     prints every setting, its value and where that comes from
-  health     asks the running site for `/`, and fails if it does not answer
-";
+/// The commands: name, what follows it, what it does, and the options that it has.
+const COMMANDS: [(&str, Command, &str, &str, &[&str]); 9] = [
+    (
+        "serve",
+        Command::Serve,
+        "[FILE[#NAME]]",
+        "serves the site, until it is interrupted (also without a command)
+  FILE  a file that puts applications together, TOML or PasteDeploy's INI: all its servers start; with #NAME that
+        application of it, by the server `main`",
+        &["--listen", "--set"],
+    ),
+    (
+        "routes",
+        Command::Routes,
+        "[FILE[#NAME]]",
+        "prints the routes: methods, path, name, line
+  --match URL  only the one that answers there, with its parameters and the layers in the way",
+        &["--match", "--json", "--set"],
+    ),
+    (
+        "stack",
+        Command::Stack,
+        "[FILE[#NAME]]",
+        "prints the layers, outermost first, with their lines and options",
+        &["--json", "--set"],
+    ),
+    (
+        "layers",
+        Command::Layers,
+        "",
+        "prints what a file may use: layers, applications and servers, with their options and defaults",
+        &["--json"],
+    ),
+    (
+        "config",
+        Command::Config,
+        "[explain KEY | check] [FILE[#NAME]]",
+        "prints every setting, its value and where that comes from
+  explain KEY  only this one: server.listen, or of a FILE layer.gzip.min_size
+  check        says whether the configuration, the stack and all of a FILE fit together",
+        &["--json", "--set"],
+    ),
+    (
+        "request",
+        Command::Request,
+        "METHOD PATH [FILE[#NAME]]",
+        "sends one request through the stack, without a socket, and prints the answer
+  --header 'NAME: VALUE'  a header of the request; may be given several times
+  --data TEXT             its body",
+        &["--header", "--data", "--json", "--set"],
+    ),
+    ("health", Command::Health, "", "asks the running site for `/`, and fails if it does not answer", &["--listen"]),
+    (
+        "migrate",
+        Command::Migrate,
+        "",
+        "runs the database's pending migrations; with --status prints all of them, and which have run",
+        &["--status"],
+    ),
+    ("help", Command::Help, "", "prints this", &[]),
+];
 
-/// Between the two halves of the help, for sites with a database.
-#[cfg(feature = "database")]
-const HELP_OF_DATABASES: &str =
-    "  migrate    runs the database's pending migrations; with --status prints all of them, and which have run\n";
-
-#[cfg(not(feature = "database"))]
-const HELP_OF_DATABASES: &str = "";
-
-const MORE_HELP: &str = "  help       prints this
-
+const MORE_HELP: &str = "
   --listen ADDRESS   serves there instead of the configured address: 127.0.0.1:9000, [::]:80, unix:/run/site.sock
+  --set KEY=VALUE    sets a key of FILE: layer.gzip.min_size=4096, defaults.admin_email=ops@example.org
+  --json             prints for programs
+  COMMAND --help     tells more of one
 
 The environment PURLIN_ENV (development, production or a name of yours) picks config/NAME.toml. A variable such as
 PURLIN__SERVER__LISTEN=127.0.0.1:9000 stands above the file.";
+
+fn help() -> String {
+    let mut help = String::from("usage: SITE [COMMAND] [OPTIONS]\n\n");
+    for (name, command, _, about, _) in COMMANDS {
+        if command.is_here() {
+            help += &format!("  {name:9}  {}\n", about.lines().next().unwrap_or_default());
+        }
+    }
+    help + MORE_HELP
+}
+
+fn help_of(command: Command) -> String {
+    let found = COMMANDS.iter().find(|(_, known, ..)| *known == command);
+    let Some((name, _, words, about, options)) = found.filter(|_| command != Command::Help) else { return help() };
+    let options: String = options.iter().map(|option| format!(" [{option}]")).collect();
+    let space = if words.is_empty() { "" } else { " " };
+    format!("usage: SITE {name}{space}{words}{options}\n\n  {about}")
+}
 
 /// Runs a site: reads the command line and the configuration, builds the stack, and serves it or prints what was asked for.
 ///
@@ -51,14 +117,27 @@ PURLIN__SERVER__LISTEN=127.0.0.1:9000 stands above the file.";
 /// }
 /// ```
 pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> ExitCode {
+    started(stack, Registered::default())
+}
+
+/// What files may use beside the site's own stack: nothing, without the feature `deploy`.
+#[cfg(feature = "deploy")]
+pub(crate) type Registered = crate::deploy::Registry;
+#[cfg(not(feature = "deploy"))]
+type Registered = ();
+
+pub(crate) fn started<S: Service + 'static>(
+    stack: impl FnOnce(Config) -> Result<S>,
+    registered: Registered,
+) -> ExitCode {
     let arguments = match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(problem) => {
-            eprintln!("error: {problem}\n\n{HELP}{HELP_OF_DATABASES}{MORE_HELP}");
+            eprintln!("error: {problem}\n\n{}", help());
             return ExitCode::from(2);
         }
     };
-    match arguments.obey(stack) {
+    match arguments.obey(stack, registered) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");
@@ -72,8 +151,16 @@ pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> Exi
 #[derive(Debug, Default, PartialEq)]
 struct Arguments {
     command: Command,
+    /// What follows the command: a file, a key, a method and a path.
+    words: Vec<String>,
     listen: Vec<Listen>,
+    set: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    data: Option<String>,
+    matched: Option<String>,
     status: bool,
+    json: bool,
+    help: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -82,97 +169,234 @@ enum Command {
     Serve,
     Routes,
     Stack,
+    Layers,
     Config,
+    Request,
     Health,
     Migrate,
     Help,
 }
 
-const COMMANDS: [(&str, Command); 7] = [
-    ("serve", Command::Serve),
-    ("routes", Command::Routes),
-    ("stack", Command::Stack),
-    ("config", Command::Config),
-    ("health", Command::Health),
-    ("migrate", Command::Migrate),
-    ("help", Command::Help),
-];
+impl Command {
+    /// Whether this build has it: `migrate` is for sites with a database.
+    fn is_here(self) -> bool {
+        match self {
+            Self::Migrate => cfg!(feature = "database"),
+            Self::Layers => cfg!(feature = "deploy"),
+            _ => true,
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        COMMANDS.iter().find(|(known, ..)| *known == name).map(|(_, command, ..)| *command)
+    }
+
+    /// How many words may follow it.
+    fn most_words(self) -> usize {
+        match self {
+            Self::Serve | Self::Routes | Self::Stack => 1,
+            Self::Config | Self::Request => 3,
+            _ => 0,
+        }
+    }
+}
+
+const OPTIONS: [&str; 8] = ["--listen", "--status", "--help", "--json", "--match", "--set", "--header", "--data"];
 
 impl Arguments {
     fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self::default();
         let mut command = None;
+        let mut given = Vec::new();
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let (name, value) = match argument.split_once('=') {
                 Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
                 _ => (argument, None),
             };
+            let mut value =
+                |what: &str| value.clone().or_else(|| arguments.next()).ok_or_else(|| format!("{name} needs {what}"));
             match name.as_str() {
                 "--listen" => {
-                    let value = value.or_else(|| arguments.next()).ok_or("--listen needs an address")?;
-                    let listen = value.parse().map_err(|error| format!("--listen: {error}"))?;
+                    let listen = value("an address")?.parse().map_err(|error| format!("--listen: {error}"))?;
                     read.listen.push(listen);
                 }
-                "--status" => read.status = true,
-                option if option.starts_with('-') && !matches!(option, "-h" | "--help") => {
-                    return Err(unknown("option", option, ["--listen", "--status", "--help"].into_iter()));
+                "--set" => {
+                    let set = value("KEY=VALUE")?;
+                    let pair =
+                        set.split_once('=').ok_or_else(|| format!("--set: expected KEY=VALUE, found {set:?}"))?;
+                    read.set.push((pair.0.trim().to_owned(), pair.1.to_owned()));
                 }
+                "--header" => {
+                    let header = value("'NAME: VALUE'")?;
+                    let problem = || format!("--header: expected 'NAME: VALUE', found {header:?}");
+                    let (name, value) = header.split_once(':').ok_or_else(problem)?;
+                    read.headers.push((name.trim().to_owned(), value.trim().to_owned()));
+                }
+                "--data" => read.data = Some(value("a text")?),
+                "--match" => read.matched = Some(value("a URL")?),
+                "--status" => read.status = true,
+                "--json" => read.json = true,
+                "-h" | "--help" => {
+                    read.help = true;
+                    continue;
+                }
+                option if option.starts_with('-') => return Err(unknown("option", option, OPTIONS.into_iter())),
                 word => {
-                    let name = if word.starts_with('-') { "help" } else { word };
-                    let found = COMMANDS.iter().find(|(known, _)| *known == name);
-                    let (_, found) =
-                        found.ok_or_else(|| unknown("command", word, COMMANDS.iter().map(|(name, _)| *name)))?;
-                    if command.replace(*found).is_some() {
-                        return Err(format!("one command at a time: {word} is the second"));
+                    match command {
+                        None => {
+                            let names = COMMANDS.iter().map(|(name, ..)| *name);
+                            command = Some(Command::named(word).ok_or_else(|| unknown("command", word, names))?);
+                        }
+                        Some(Command::Config | Command::Request) => read.words.push(word.to_owned()),
+                        Some(_) if Command::named(word).is_some() => {
+                            return Err(format!("one command at a time: {word} is the second"));
+                        }
+                        Some(_) => read.words.push(word.to_owned()),
                     }
+                    continue;
                 }
             }
+            given.push(name);
         }
-        read.command = command.unwrap_or_default();
-        if read.status && read.command != Command::Migrate {
-            return Err("--status belongs to the command migrate".to_owned());
+        read.command = command.unwrap_or(if read.help { Command::Help } else { Command::Serve });
+        let (name, _, words, _, options) =
+            COMMANDS.iter().find(|(_, known, ..)| *known == read.command).expect("each command stands in COMMANDS");
+        // Every command reads the configuration, so that an address may be given to each.
+        if let Some(option) = given.iter().find(|option| *option != "--listen" && !options.contains(&option.as_str())) {
+            let of = COMMANDS.iter().filter(|(.., options)| options.contains(&option.as_str())).map(|(name, ..)| *name);
+            let of: Vec<&str> = of.collect();
+            return Err(match of.as_slice() {
+                [one] => format!("{option} belongs to the command {one}"),
+                more => format!("{option} belongs to the commands {}", more.join(", ")),
+            });
+        }
+        if read.help {
+            return Ok(read);
+        }
+        if read.words.len() > read.command.most_words() {
+            let word = &read.words[read.command.most_words()];
+            return Err(format!("{name} takes {}: found {word:?}", if words.is_empty() { "no word" } else { words }));
+        }
+        if read.command == Command::Request && read.words.len() < 2 {
+            return Err(format!("request needs {words}"));
+        }
+        if read.command == Command::Config {
+            read.check_config_words()?;
         }
         Ok(read)
     }
 
-    fn obey<S: Service + 'static>(self, stack: impl FnOnce(Config) -> Result<S>) -> Result<()> {
-        if self.command == Command::Help {
-            println!("{HELP}{HELP_OF_DATABASES}{MORE_HELP}");
+    fn check_config_words(&self) -> Result<(), String> {
+        match self.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] | ["check"] | ["check", _] | ["explain", _] | ["explain", _, _] => Ok(()),
+            ["explain"] => Err("config explain needs a key".to_owned()),
+            [word, ..] => Err(unknown("command config", word, ["explain", "check"].into_iter())),
+        }
+    }
+
+    /// The file among the words.
+    fn file(&self) -> Option<&str> {
+        let at = match self.command {
+            Command::Request => 2,
+            Command::Config if self.words.first().is_some_and(|word| word == "explain") => 2,
+            Command::Config => 1,
+            _ => 0,
+        };
+        self.words.get(at).map(String::as_str)
+    }
+
+    fn obey<S: Service + 'static>(self, stack: impl FnOnce(Config) -> Result<S>, registered: Registered) -> Result<()> {
+        if self.command == Command::Help || self.help {
+            println!("{}", help_of(self.command));
             return Ok(());
+        }
+        if self.command == Command::Layers {
+            return commands::layers(&registered, self.json);
+        }
+        if self.file().is_none() && !self.set.is_empty() {
+            return Err(Error::internal("--set sets a key of a file, and none is named"));
         }
         let mut config = Config::load()?;
         if !self.listen.is_empty() {
-            config.server.listen = self.listen;
+            config.server.listen.clone_from(&self.listen);
         }
-        match self.command {
-            Command::Serve => serve(config, stack),
-            Command::Routes => {
-                print!("{}", outline(config, stack)?.routes_table());
-                Ok(())
+        match (self.command, self.file()) {
+            (Command::Serve, None) => serve(config, stack),
+            (Command::Serve, Some(file)) => {
+                log::start(&config.log)?;
+                let environment = config.environment.to_string();
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+                let runtime = runtime.context("starting the runtime")?;
+                let served = runtime.block_on(async {
+                    let opened = commands::open(file, &self.set, config, stack, registered)?;
+                    commands::serve(&opened, &self.listen, &environment).await
+                });
+                // A blocking task that never ends must not keep the process.
+                runtime.shutdown_timeout(Duration::from_secs(1));
+                served
             }
-            Command::Stack => {
-                print!("{}", outline(config, stack)?.stack_table());
-                Ok(())
-            }
-            Command::Migrate => migrate(&outline(config, stack)?, self.status),
-            Command::Config => {
-                for setting in config.values() {
-                    println!("{} = {}  # {}", setting.key, setting.value, setting.source);
+            (Command::Migrate, _) => migrate(&outline(config, stack)?, self.status),
+            (Command::Health, _) => health(&config),
+            (Command::Config, file) => match self.words.as_slice() {
+                [] => {
+                    commands::settings(&config, self.json);
+                    Ok(())
                 }
-                Ok(())
+                [word, key, ..] if word == "explain" => match file {
+                    None => commands::explain(&config, key, self.json),
+                    Some(file) => {
+                        let opened = commands::open(file, &self.set, config, stack, registered)?;
+                        commands::explain_in_file(&opened, key, self.json)
+                    }
+                },
+                _ => {
+                    let whole = match file {
+                        None => outline(config, stack).map(drop),
+                        Some(file) => inside(|| {
+                            commands::check_file(&commands::open(file, &self.set, config, stack, registered)?)
+                        }),
+                    };
+                    whole.map(|()| println!("{}", if self.json { "{\"ok\":true}" } else { "ok" }))
+                }
+            },
+            (_, file) => {
+                let app = || match file {
+                    None => Ok(crate::BoxService::new(stack(config)?)),
+                    Some(file) => commands::app(&commands::open(file, &self.set, config, stack, registered)?),
+                };
+                match self.command {
+                    Command::Request => commands::request(
+                        app,
+                        (&self.words[0], &self.words[1]),
+                        &self.headers,
+                        self.data.clone().unwrap_or_default(),
+                        self.json,
+                    ),
+                    Command::Routes => {
+                        let site = inside(|| Outline::of(&app()?))?;
+                        commands::routes(&site, self.matched.as_deref(), self.json)
+                    }
+                    _ => {
+                        commands::stack(&inside(|| Outline::of(&app()?))?, self.json);
+                        Ok(())
+                    }
+                }
             }
-            Command::Health => health(&config),
-            Command::Help => Ok(()),
         }
     }
 }
 
-/// What the site is made of, without starting it. It is put together in a runtime, as when it is served.
+/// What the site is made of, without starting it.
 fn outline<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>) -> Result<Site> {
+    inside(|| Outline::of(&stack(config)?))
+}
+
+/// A site is put together in a runtime, as when it is served.
+fn inside<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let _inside = runtime.enter();
-    Outline::of(&stack(config)?)
+    work()
 }
 
 /// Migrates the databases of the site, or says what there is to migrate.
@@ -355,8 +579,20 @@ mod tests {
         assert_eq!(read(&[]), Ok(serve(&[])));
         assert_eq!(read(&["serve", "--listen", "127.0.0.1:0"]), Ok(serve(&["127.0.0.1:0"])));
         assert_eq!(read(&["--listen=[::1]:1", "--listen", "unix:/x"]), Ok(serve(&["[::1]:1", "unix:/x"])));
-        assert_eq!(read(&["routes", "--help"]).unwrap_err(), "one command at a time: --help is the second");
         assert_eq!(read(&["-h"]).unwrap().command, Command::Help);
+        let routes = read(&["routes", "--help"]).unwrap();
+        assert!(routes.help && help_of(routes.command).starts_with("usage: SITE routes [FILE[#NAME]] [--match]"));
+        let request = read(&["request", "GET", "/", "site.toml#x", "--header", "A: b", "--json"]).unwrap();
+        assert_eq!((request.file(), request.json), (Some("site.toml#x"), true));
+        assert_eq!(request.headers, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(
+            read(&["serve", "site.toml", "--set", "app.x.y=1=2"]).unwrap().set,
+            [("app.x.y".into(), "1=2".into())]
+        );
+        assert_eq!(read(&["config", "explain", "server.listen"]).unwrap().file(), None);
+        assert_eq!(read(&["config", "explain", "app.x.y", "site.toml"]).unwrap().file(), Some("site.toml"));
+        assert_eq!(read(&["config", "check", "site.toml"]).unwrap().file(), Some("site.toml"));
+        assert_eq!(read(&["routes", "--match", "/x"]).unwrap().matched.as_deref(), Some("/x"));
     }
 
     #[test]
@@ -367,6 +603,15 @@ mod tests {
             (&["--listen"], "--listen needs an address"),
             (&["stack", "routes"], "one command at a time: routes is the second"),
             (&["routes", "--status"], "--status belongs to the command migrate"),
+            (&["serve", "--match", "/"], "--match belongs to the command routes"),
+            (&["health", "--json"], "--json belongs to the commands routes, stack, layers, config, request"),
+            (&["serve", "a.toml", "b.toml"], "serve takes [FILE[#NAME]]: found \"b.toml\""),
+            (&["health", "x"], "health takes no word: found \"x\""),
+            (&["request", "GET"], "request needs METHOD PATH [FILE[#NAME]]"),
+            (&["request", "GET", "/", "--header", "x"], "--header: expected 'NAME: VALUE', found \"x\""),
+            (&["config", "explian", "x"], "there is no command config `explian`: did you mean `explain`?"),
+            (&["config", "explain"], "config explain needs a key"),
+            (&["stack", "--set", "x"], "--set: expected KEY=VALUE, found \"x\""),
         ];
         for (words, message) in table {
             assert_eq!(read(words).unwrap_err(), *message, "{words:?}");

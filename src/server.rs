@@ -102,6 +102,13 @@ impl Server {
         self
     }
 
+    /// Listens there, and at no other place that was named before.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn only_at(mut self, listen: &[Listen]) -> Self {
+        self.listen = listen.to_vec();
+        self
+    }
+
     /// 15 seconds for the head of a request to arrive, from its first byte on, and on a new connection from its beginning;
     /// then 408 (RFC 9110 §15.5.9), or nothing if nothing was said.
     pub fn header_timeout(mut self, limit: Duration) -> Self {

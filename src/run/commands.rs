@@ -1,0 +1,344 @@
+//! What the commands of a site print, for people and for programs.
+
+use crate::config::{Config, Setting};
+use crate::nearest::nearest;
+use crate::request::Connection;
+use crate::response::ResponseExt;
+use crate::site::{LayerInfo, Life, RouteInfo, Site};
+use crate::{BoxService, Context, Error, Result, Service};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::time::Duration;
+
+/// What one request may answer: more than a terminal is for.
+const MOST: u64 = 64 << 20;
+
+/// For background work of an application that answers one request.
+const ENDING: Duration = Duration::from_secs(1);
+
+pub(super) fn stack(site: &Site, as_json: bool) {
+    match as_json {
+        true => print_json(&site.layers().iter().map(layer).collect()),
+        false => print!("{}", site.stack_table()),
+    }
+}
+
+fn layer(layer: &LayerInfo) -> Value {
+    let options: serde_json::Map<String, Value> =
+        layer.options.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+    json!({
+        "name": layer.name, "line": layer.line(), "mount": layer.mount, "route": layer.route, "options": options,
+    })
+}
+
+fn route(route: &RouteInfo) -> Value {
+    let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+    json!({
+        "methods": methods, "path": route.path, "name": route.name, "line": route.place.to_string(),
+        "handlers": route.handlers,
+    })
+}
+
+/// # Errors
+///
+/// `matched` is no URL, or no route answers there.
+pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Result<()> {
+    let Some(url) = matched else {
+        match as_json {
+            true => print_json(&site.routes().iter().map(route).collect()),
+            false => print!("{}", site.routes_table()),
+        }
+        return Ok(());
+    };
+    let uri: Uri =
+        url.parse().map_err(|_| Error::internal(format!("--match: expected a URL or a path, found {url:?}")))?;
+    let path = uri.path();
+    let (found, params) =
+        site.route_at(path, None).ok_or_else(|| Error::internal(format!("no route answers at {path}")))?;
+    let method = found.methods.first().unwrap_or(&Method::GET);
+    let layers = site.layers_on(method, path, Some(&found.path));
+    if as_json {
+        let params: serde_json::Map<String, Value> =
+            params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let layers: Vec<Value> = layers.into_iter().map(layer).collect();
+        print_json(&json!({ "route": route(found), "params": params, "layers": layers }));
+        return Ok(());
+    }
+    let methods: Vec<&str> = found.methods.iter().map(Method::as_str).collect();
+    let methods = if methods.is_empty() { "any".to_owned() } else { methods.join(" ") };
+    println!("{methods}  {}  {}  {}", found.path, found.name.as_deref().unwrap_or("(no name)"), found.place);
+    for (name, value) in params {
+        println!("  {name} = {value}");
+    }
+    let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    println!("  through {}", if layers.is_empty() { "no layer".to_owned() } else { layers.join(", ") });
+    Ok(())
+}
+
+pub(super) fn settings(config: &Config, as_json: bool) {
+    let settings = config.values();
+    match as_json {
+        true => print_json(&settings.iter().map(setting).collect()),
+        false => settings.iter().for_each(print_setting),
+    }
+}
+
+fn setting(setting: &Setting) -> Value {
+    json!({ "key": setting.key, "value": setting.value, "source": setting.source.to_string() })
+}
+
+fn print_setting(setting: &Setting) {
+    println!("{} = {}  # {}", setting.key, setting.value, setting.source);
+}
+
+/// # Errors
+///
+/// No setting has this key.
+pub(super) fn explain(config: &Config, key: &str, as_json: bool) -> Result<()> {
+    explained(&config.values(), key, as_json)
+}
+
+fn explained(settings: &[Setting], key: &str, as_json: bool) -> Result<()> {
+    let Some(found) = settings.iter().find(|setting| setting.key == key) else {
+        let hint = nearest(key, settings.iter().map(|setting| setting.key.as_str()));
+        let hint = hint.map(|nearest| format!(": did you mean `{nearest}`?")).unwrap_or_default();
+        return Err(Error::internal(format!("there is no setting `{key}`{hint}")));
+    };
+    match as_json {
+        true => print_json(&setting(found)),
+        false => print_setting(found),
+    }
+    Ok(())
+}
+
+/// Sends one request, and prints its answer: the head on lines of its own, then the body.
+///
+/// # Errors
+///
+/// There is no such method or header; the application does not start; its answer does not end well.
+pub(super) fn request(
+    app: impl FnOnce() -> Result<BoxService>,
+    (method, path): (&str, &str),
+    headers: &[(String, String)],
+    data: String,
+    as_json: bool,
+) -> Result<()> {
+    let method: Method =
+        method.to_ascii_uppercase().parse().map_err(|_| Error::internal(format!("{method:?} is no method")))?;
+    let uri: Uri = path
+        .parse()
+        .ok()
+        .filter(|uri: &Uri| uri.path().starts_with('/'))
+        .ok_or_else(|| Error::internal(format!("expected a path that begins with a slash, found {path:?}")))?;
+    let mut request = crate::Request::new(data.clone().into());
+    let host = HeaderValue::from_static("localhost");
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(http::header::HOST, host);
+    if !data.is_empty() {
+        request.headers_mut().insert(http::header::CONTENT_LENGTH, data.len().into());
+    }
+    for (name, value) in headers {
+        let header = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
+        let (Ok(name), Ok(value)) = header else {
+            return Err(Error::internal(format!("--header: {name:?} is no header")));
+        };
+        request.headers_mut().insert(name, value);
+    }
+    request.extensions_mut().insert(Connection::new(None, None));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let app = app()?;
+        let life = Life::start(&app)?;
+        let response = app.call(request).await;
+        let cause = response.error().map(|error| error.chain().collect::<Vec<_>>().join("\n  caused by: "));
+        let (head, body) = response.into_parts();
+        let body = body.collect(MOST).await.context("reading the answer's body")?;
+        life.end(ENDING).await;
+        let pairs = head.headers.iter();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        if as_json {
+            let headers: Vec<_> = pairs.collect();
+            let text = String::from_utf8_lossy(&body);
+            print_json(&json!({ "status": head.status.as_u16(), "headers": headers, "body": text }));
+        } else {
+            println!("{}", head.status);
+            pairs.for_each(|(name, value)| println!("{name}: {value}"));
+            println!();
+            let mut out = std::io::stdout();
+            out.write_all(&body).and_then(|()| out.flush()).context("writing the answer")?;
+        }
+        // The page of an error tells visitors nothing; whoever asks here may know.
+        if let Some(cause) = cause {
+            eprintln!("error: {}", crate::report::Redaction::new().text(&cause));
+        }
+        Ok(())
+    })
+}
+
+fn print_json(value: &Value) {
+    println!("{value:#}");
+}
+
+pub(super) use files::*;
+
+#[cfg(feature = "deploy")]
+mod files {
+    use super::{explained, print_json};
+    use crate::config::{Config, Listen};
+    use crate::deploy::{Deploy, Deployment, Kind, NoOptions, Registry};
+    use crate::run::{Announced, url};
+    use crate::{BoxService, Context, Error, Result, Service};
+    use std::sync::Arc;
+    use tokio::sync::watch;
+    use tokio::task::JoinSet;
+
+    /// Opens a file; the site's own stack is `app:main` there, unless the site registers another.
+    pub(in crate::run) fn open<S: Service + 'static>(
+        file: &str,
+        set: &[(String, String)],
+        config: Config,
+        stack: impl FnOnce(Config) -> Result<S>,
+        registry: Registry,
+    ) -> Result<Deployment> {
+        let has_main = registry.factories().any(|factory| factory.name == "app:main");
+        let registry = match has_main {
+            true => registry,
+            false => {
+                // Who does not use it does not care why it cannot be made.
+                let own = stack(config.clone()).map(BoxService::new);
+                let own = own.map_err(|error| error.chain().collect::<Vec<_>>().join(": "));
+                let make = move |_: NoOptions, _: &crate::deploy::Section<'_>| own.clone().map_err(Error::internal);
+                registry.app("app:main", make).doc("The site's own stack.")
+            }
+        };
+        let deploy = set
+            .iter()
+            .fold(Deploy::from_process(registry).config(config), |deploy, (key, value)| deploy.set(key, value));
+        deploy.open(file)
+    }
+
+    pub(in crate::run) fn app(deployment: &Deployment) -> Result<BoxService> {
+        deployment.app(deployment.name())
+    }
+
+    pub(in crate::run) fn check_file(deployment: &Deployment) -> Result<()> {
+        deployment.check()
+    }
+
+    /// Serves all that a file starts, until it is interrupted or one of them fails.
+    pub(in crate::run) async fn serve(deployment: &Deployment, listen: &[Listen], environment: &str) -> Result<()> {
+        let (stop, stopped) = watch::channel(false);
+        let stop = Arc::new(stop);
+        let mut running = JoinSet::new();
+        let servers = deployment.servers()?;
+        let only = servers.len() == 1;
+        let mut bound = Vec::new();
+        // All sockets first: a port that is taken is told before anything has started.
+        for (name, server, app) in servers {
+            let server = if !listen.is_empty() && (only || name == "main") { server.only_at(listen) } else { server };
+            bound.push((server.bind()?, name, app));
+        }
+        for (bound, name, app) in bound {
+            let places: Vec<String> = bound.addresses().iter().map(url).collect();
+            let line = format!("serving {} ({environment}, {name}), Ctrl-C stops it", places.join(", "));
+            let mut stopped = stopped.clone();
+            let app = Announced { app, line };
+            running.spawn(async move {
+                let stopped = async move {
+                    // An error means that the sender is gone, and the process about to end.
+                    let _ = stopped.wait_for(|stop| *stop).await;
+                };
+                bound.serve(app, stopped).await
+            });
+        }
+        let signals = crate::server::signals()?;
+        let interrupted = tokio::spawn({
+            let stop = Arc::clone(&stop);
+            async move {
+                signals.await;
+                stop.send_replace(true);
+            }
+        });
+        let mut served = Ok(());
+        while let Some(ended) = running.join_next().await {
+            // One that has failed takes the others along: half a site is none.
+            stop.send_replace(true);
+            served = served.and(ended.context("a server ended by a panic").and_then(|ended| ended));
+        }
+        interrupted.abort();
+        served
+    }
+
+    pub(in crate::run) fn explain_in_file(deployment: &Deployment, key: &str, as_json: bool) -> Result<()> {
+        let words: Vec<&str> = key.splitn(3, '.').collect();
+        let kinds = [Kind::App, Kind::Layer, Kind::Server];
+        let [kind, name, key] = words.as_slice() else {
+            return Err(Error::internal(format!("expected a key such as layer.gzip.min_size, found {key:?}")));
+        };
+        let kind = kinds.into_iter().find(|known| known.word() == *kind);
+        let kind = kind.ok_or_else(|| Error::internal("expected `app`, `layer` or `server` first"))?;
+        let values = deployment.values(kind, name)?;
+        let settings: Vec<_> = values.options.into_iter().chain(values.globals).collect();
+        explained(&settings, key, as_json)
+    }
+
+    pub(in crate::run) fn layers(registry: &Registry, as_json: bool) -> Result<()> {
+        if as_json {
+            let all: Vec<_> = registry.factories().collect();
+            print_json(&serde_json::to_value(all).context("writing what is registered")?);
+            return Ok(());
+        }
+        for factory in registry.factories() {
+            println!("{} ({})\n  {}", factory.name, factory.kind, factory.doc);
+            let options = factory.options.iter().flatten();
+            let width = options.clone().map(|option| option.name.len()).max().unwrap_or(0);
+            for option in options {
+                let default = if option.default.is_empty() { "(no default)" } else { option.default };
+                println!("    {:width$} = {default}  # {}", option.name, option.doc);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(feature = "deploy"))]
+mod files {
+    use crate::config::{Config, Listen};
+    use crate::{BoxService, Error, Result, Service};
+
+    fn none<T>() -> Result<T> {
+        Err(Error::internal("applications from a file need Purlin's feature `deploy`"))
+    }
+
+    pub(in crate::run) fn open<S: Service + 'static>(
+        _: &str,
+        _: &[(String, String)],
+        _: Config,
+        _: impl FnOnce(Config) -> Result<S>,
+        (): (),
+    ) -> Result<()> {
+        none()
+    }
+
+    pub(in crate::run) fn app((): &()) -> Result<BoxService> {
+        none()
+    }
+
+    pub(in crate::run) fn check_file((): &()) -> Result<()> {
+        none()
+    }
+
+    pub(in crate::run) async fn serve((): &(), _: &[Listen], _: &str) -> Result<()> {
+        none()
+    }
+
+    pub(in crate::run) fn explain_in_file((): &(), _: &str, _: bool) -> Result<()> {
+        none()
+    }
+
+    pub(in crate::run) fn layers((): &(), _: bool) -> Result<()> {
+        none()
+    }
+}
