@@ -83,14 +83,9 @@ fn section(kind: Kind, name: &str, node: Node, names: &BTreeSet<(Kind, String)>)
             Body::Use(Link { target: super::graph::Target::Factory("purlin:server".into()), node: head.clone() })
         }
         None => {
-            return Err(DeployError::at(
-                &head,
-                missing(
-                    if kind == Kind::App { &["use", "pipeline", "mount", "cascade"] } else { &["use"] },
-                    &title,
-                    options.keys().map(String::as_str),
-                ),
-            ));
+            let ways: &[&str] = if kind == Kind::App { &["use", "pipeline", "mount", "cascade"] } else { &["use"] };
+            let keys = options.keys().map(String::as_str);
+            return Err(DeployError::at(&head, missing(ways, &title, keys)));
         }
         Some(("use", node)) => match next {
             Some(next) => Body::Around(link(&node, Kind::Layer, None)?, link(&next, Kind::App, None)?),
