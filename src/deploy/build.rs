@@ -181,7 +181,9 @@ impl<'d> At<'d> {
         let with = section.with.iter().map(|link| (at.clone(), link.clone()));
 
         let made = match &section.body {
-            Body::Use(Link { target: Target::Factory(factory), node }) => Made::Factory(factory.clone(), node.clone()),
+            Body::Use(link) if at.factory(link, kind).is_some() => {
+                Made::Factory(at.factory(link, kind).unwrap_or_default().to_owned(), link.node.clone())
+            }
             Body::Use(link) => {
                 let (next, name) = at.follow(link)?;
                 let mut base = next.resolve(kind, &name, Some(&link.node), &globals, &mine)?;
@@ -228,6 +230,16 @@ impl<'d> At<'d> {
         Ok(Self { graph: Arc::clone(graph), chain, ..self.clone() })
     }
 
+    /// The registered name that a reference means. `app:main` is what is registered, if there is such a thing, before the section
+    /// `main`: it is the site's own stack, which a section of that name mostly stands around.
+    fn factory<'l>(&self, link: &'l Link, kind: Kind) -> Option<&'l str> {
+        match (&link.target, &link.whole) {
+            (Target::Factory(factory), _) => Some(factory),
+            (Target::Name(_), Some(whole)) => self.deployment.registry.has(whole, kind).then_some(whole),
+            _ => None,
+        }
+    }
+
     /// The file that a reference leads into, and the name there.
     fn follow(&self, link: &Link) -> Result<(Self, String), DeployError> {
         match &link.target {
@@ -240,7 +252,7 @@ impl<'d> At<'d> {
     }
 
     pub(super) fn app(&self, link: &Link, globals: &Table) -> Result<BoxService> {
-        if let Target::Factory(factory) = &link.target {
+        if let Some(factory) = self.factory(link, Kind::App) {
             let resolved = self.without_section(factory, link, globals);
             return self.build_app(resolved);
         }
@@ -250,7 +262,7 @@ impl<'d> At<'d> {
 
     /// The layers that a reference means: one, and those that its `with` puts around it.
     pub(super) fn layers(&self, link: &Link, globals: &Table) -> Result<Vec<BoxMiddleware>> {
-        if let Target::Factory(factory) = &link.target {
+        if let Some(factory) = self.factory(link, Kind::Layer) {
             let resolved = self.without_section(factory, link, globals);
             return self.build_layers(resolved);
         }
@@ -309,9 +321,9 @@ impl<'d> At<'d> {
 
     /// A layer that gets the options of the section it is named in.
     fn layers_with(&self, link: &Link, resolved: &Resolved<'d>) -> Result<Vec<BoxMiddleware>> {
-        let mut layer = match &link.target {
-            Target::Factory(factory) => self.without_section(factory, link, &resolved.globals),
-            _ => {
+        let mut layer = match self.factory(link, Kind::Layer) {
+            Some(factory) => self.without_section(factory, link, &resolved.globals),
+            None => {
                 let (at, name) = self.follow(link)?;
                 at.resolve(Kind::Layer, &name, Some(&link.node), &resolved.globals, &Table::new())?
             }

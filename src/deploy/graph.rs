@@ -120,6 +120,8 @@ pub(super) struct Mount {
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) target: Target,
+    /// The text `app:main`: what is registered under it is meant, if anything is, and else the section `main`.
+    pub(super) whole: Option<String>,
     pub(super) node: Node,
 }
 
@@ -246,7 +248,8 @@ impl Link {
         } else {
             Target::Name(text.to_owned())
         };
-        Ok(Self { target, node: node.clone() })
+        let whole = named.map(|_| text.to_owned());
+        Ok(Self { target, whole, node: node.clone() })
     }
 }
 

@@ -150,6 +150,10 @@ impl Registry {
         self.entries.values().map(|entry| &entry.factory)
     }
 
+    pub(super) fn has(&self, name: &str, kind: Kind) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.factory.kind == kind.word())
+    }
+
     pub(super) fn server(self, name: &str, fields: &'static [&'static str]) -> Self {
         self.add(name, Kind::Server, Some(fields), Make::Server)
     }

@@ -80,7 +80,8 @@ fn section(kind: Kind, name: &str, node: Node, names: &BTreeSet<(Kind, String)>)
     }
     let body = match first {
         None if kind == Kind::Server => {
-            Body::Use(Link { target: super::graph::Target::Factory("purlin:server".into()), node: head.clone() })
+            let target = super::graph::Target::Factory("purlin:server".into());
+            Body::Use(Link { target, whole: None, node: head.clone() })
         }
         None => {
             let ways: &[&str] = if kind == Kind::App { &["use", "pipeline", "mount", "cascade"] } else { &["use"] };

@@ -1,7 +1,7 @@
 //! What is built is what code builds: the same stacks, mounts and cascades, printed with the lines of their file.
 
 use super::{Mark, ask, registry, toml};
-use purlin::deploy::{Deploy, Graph, Registry};
+use purlin::deploy::{Deploy, Graph, NoOptions, Registry};
 use purlin::layers::Compression;
 use purlin::testing::Client;
 use purlin::{BoxService, Config, Router, Stack, get};
@@ -147,6 +147,16 @@ async fn a_layer_of_a_file_is_named_in_code_and_the_reverse() {
     let ready = Registry::new().layer("app:mark", |mark: Mark, _| Ok(mark));
     let graph = Graph::from_toml("site.toml", "[layer.x]\nuse = 'app:mark'\nword = 'code'").unwrap();
     assert!(Deploy::new(ready).graph(graph).unwrap().layer("x").is_ok());
+}
+
+#[tokio::test]
+async fn the_sites_own_stack_has_the_name_of_the_section_around_it() {
+    let registry = registry().app("app:main", |_: NoOptions, _| Ok(super::says("own".to_owned())));
+    let text = "[app.main]\nmount = [{ path = '/', app = 'site' }]\n[app.site]\npipeline = ['mark', 'app:main']\n\
+                [layer.mark]\nuse = 'test:mark'\nword = 'x'";
+    let graph = Graph::from_toml("site.toml", text).unwrap();
+    let app = Deploy::new(registry).graph(graph).unwrap().app("main").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(ask(&app, "/").await, ("own".to_owned(), "x".to_owned()));
 }
 
 #[tokio::test]
