@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     /// The value of a variable. Whether `8000` is a number or a text is not known before somebody asks for one.
     Raw,
     /// The same of a value of an INI file, or of one with a variable in it.
+    #[cfg_attr(not(feature = "deploy"), allow(dead_code))] // made there, and read everywhere
     Loose(String),
 }
 
