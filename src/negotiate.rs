@@ -1,7 +1,7 @@
 //! Content negotiation: what `Accept` and `Accept-Encoding` prefer among what is offered (RFC 9110 §12.5).
 
-use http::header::{ACCEPT, ACCEPT_ENCODING};
-use http::{HeaderMap, HeaderName};
+use http::header::{ACCEPT, ACCEPT_ENCODING, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
 /// A content coding (RFC 9110 §8.4.1).
@@ -129,6 +129,15 @@ pub fn best_media_type<'a>(headers: &HeaderMap, offers: &[&'a str]) -> Option<&'
         // A refusal is a refusal, however specific.
         if weight == Weight::REFUSED { (weight, 0) } else { (weight, specificity) }
     })
+}
+
+/// Says in `Vary` that the answer depends on this header of the request (RFC 9110 §12.5.5), unless it does already.
+pub(crate) fn vary(headers: &mut HeaderMap, name: &HeaderName) {
+    let mut names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let there = |said: &[u8]| said == b"*" || said.eq_ignore_ascii_case(name.as_str().as_bytes());
+    if !names.any(|said| there(said.trim_ascii())) {
+        headers.append(VARY, HeaderValue::from(name.clone()));
+    }
 }
 
 /// The first of those offers that rank highest, if that is more than the default, which stands for refused.

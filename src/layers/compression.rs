@@ -3,12 +3,12 @@
 use crate::conditional::ETag;
 use crate::encode::{Quality, encode};
 use crate::media_type::{self, is_compressible};
-use crate::negotiate::{Coding, best_coding};
+use crate::negotiate::{self, Coding, best_coding};
 use crate::site::About;
 use crate::{Body, Middleware, Request, Response, Result, Service, StatusCode};
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, VARY,
+    HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE,
 };
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -110,7 +110,7 @@ impl Middleware for Compression {
         if !asked.varies(&response) {
             return Ok(response);
         }
-        vary(response.headers_mut());
+        negotiate::vary(response.headers_mut(), &ACCEPT_ENCODING);
         if response.status() == StatusCode::NOT_MODIFIED {
             asked.name_copy(response.headers_mut());
             return Ok(response);
@@ -216,17 +216,6 @@ fn no_transform(headers: &HeaderMap) -> bool {
 fn length(response: &Response, head: bool) -> Option<u64> {
     let announced = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     if head && response.body().is_empty() { announced().or(Some(0)) } else { response.body().len().or_else(announced) }
-}
-
-/// Adds `Accept-Encoding` to `Vary`, unless it is there.
-fn vary(headers: &mut HeaderMap) {
-    let values = headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok());
-    let there = values
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim() == "*" || name.trim().eq_ignore_ascii_case(ACCEPT_ENCODING.as_str()));
-    if !there {
-        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-    }
 }
 
 /// Makes the headers true of the encoded body.

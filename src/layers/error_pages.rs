@@ -4,6 +4,7 @@ use crate::config::ReportsConfig;
 use crate::document::Detailed;
 use crate::error::Answer;
 use crate::failure::{Accept, Failure, Format, lacks_page};
+use crate::negotiate;
 use crate::recording;
 use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watcher};
 use crate::request::CspNonce;
@@ -14,8 +15,8 @@ use crate::{
     Body, Config, Error, MatchedRoute, Middleware, Request, RequestId, Response, ResponseExt, Result, Service, View,
 };
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::pin::pin;
@@ -320,9 +321,7 @@ impl ErrorPages {
         let format = accept.format();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if !varies(headers) {
-            headers.append(VARY, HeaderValue::from_static("accept"));
-        }
+        negotiate::vary(headers, &ACCEPT);
         if details {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
@@ -401,12 +400,6 @@ fn is_strangers(req: &Request) -> bool {
 #[cfg(not(all(feature = "debugger", debug_assertions)))]
 fn is_strangers(_: &Request) -> bool {
     false
-}
-
-/// Whether caches know already that the answer depends on `Accept`.
-fn varies(headers: &HeaderMap) -> bool {
-    let mut names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.any(|name| name.trim_ascii() == b"*" || name.trim_ascii().eq_ignore_ascii_case(b"accept"))
 }
 
 /// Sets a policy that lets the page's own style in and nothing else; the nonce is the one that a layer above may have.
