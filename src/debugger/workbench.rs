@@ -12,10 +12,10 @@ use crate::report::{BodyReport, Desk, Evidence, Origin, Report, Trail};
 use crate::request::{CspNonce, Stranger};
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
-use crate::{Error, MatchedRoute, Request, RequestExt, Response, Result, Service, negotiate};
+use crate::{Error, MatchedRoute, Request, RequestExt, Response, ResponseExt, Result, Service, negotiate};
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HOST, HeaderName, LAST_MODIFIED, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HOST, HeaderName, LAST_MODIFIED, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::json;
@@ -180,7 +180,8 @@ impl Room {
         for (name, value) in &parts.headers {
             headers.insert(name, value.clone());
         }
-        headers.append(VARY, HeaderValue::from_static("accept"));
+        // The page that is replaced may have said so.
+        negotiate::vary(headers, &ACCEPT);
         *response.body_mut() = body;
         Ok(())
     }
@@ -206,7 +207,8 @@ impl Room {
         let answer = match path.split_once('/') {
             None if !matches!(*req.method(), Method::GET | Method::HEAD) => {
                 let error = StatusCode::METHOD_NOT_ALLOWED;
-                told(error, "the debugger's pages are read by GET")
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                told(error, "the debugger's pages are read by GET").with_header(ALLOW, allowed)
             }
             None => match path.as_str() {
                 "" => {
@@ -254,7 +256,11 @@ impl Room {
                 Refused::Locked => StatusCode::LOCKED,
                 _ => StatusCode::FORBIDDEN,
             };
-            return told(status, &refused.to_string());
+            let mut answer = told(status, &refused.to_string());
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            return answer;
         }
         let console = (id == SITE).then(|| Console::new(&self.site, self.desk(), &self.records.all(), &mut req));
         let wanted = match req.into_body().collect(LONGEST_QUESTION).await {
