@@ -24,10 +24,8 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
-//!   [`assets`], [`cookie`], [`report`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`], [`conditional`],
-//!   [`range`], [`media_type`].
-//! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], [`config`], [`assets`], [`cookie`], [`csrf`],
-//!   and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`].
+//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`],
+//!   [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`.
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`], [`testing`], and tower both ways.
@@ -70,6 +68,7 @@ pub mod forward;
 pub mod forwarded;
 pub mod handler;
 pub mod hosts;
+pub mod lint;
 pub mod media_type;
 // `Csrf` and `MethodOverride` read ahead by it.
 #[cfg_attr(not(feature = "multipart"), allow(dead_code))]

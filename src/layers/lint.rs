@@ -1,0 +1,276 @@
+//! Watches what passes at its place, and says which rule of HTTP it breaks.
+
+use crate::lint::between::{self, Below, Read, Record};
+use crate::lint::{self, Asked, Reading, Rule, Side, Violation, rule};
+use crate::site::{About, Start};
+use crate::{Body, Bytes, Error, Middleware, Request, Response, Result, Service};
+use http_body::{Frame, SizeHint};
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Holds every answer that passes against the [rules](crate::lint), and logs a warning for each that is broken.
+///
+/// It stands anywhere in the stack, and several times if that helps: of two, the outer one says what the layers between them
+/// broke, lost or changed, and keeps silent on what was broken further in. An answer is never changed by a `Lint` that logs or
+/// calls; a body is looked at as it passes, and is not collected.
+///
+/// **In a release build it passes everything on**, unless it is to watch [always](Lint::always). What it costs where it watches is
+/// a copy of the headers of request and answer, and some microseconds.
+///
+/// ```
+/// use purlin::layers::Lint;
+/// use purlin::{Response, Stack, StatusCode, get};
+///
+/// async fn moved() -> StatusCode {
+///     StatusCode::FOUND // and where to?
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use purlin::{Body, Router, Service, http::Request};
+/// use std::sync::{Arc, Mutex};
+/// let found = Arc::new(Mutex::new(Vec::new()));
+/// let heard = found.clone();
+/// let lint = Lint::new().always().call(move |violation| heard.lock().unwrap().push(violation.rule().id));
+/// let app = Stack::new().layer(lint).app(Router::new().route("/old", get(moved)));
+/// app.call(Request::get("/old").body(Body::empty()).unwrap()).await;
+/// assert_eq!(*found.lock().unwrap(), ["location-missing"]);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lint {
+    on: bool,
+    side: Side,
+    place: &'static Location<'static>,
+    problem: Option<String>,
+    judge: Judge,
+}
+
+/// What is done with a violation.
+#[derive(Clone)]
+struct Judge {
+    allowed: Vec<&'static Rule>,
+    then: Then,
+    /// Whether what a `Lint` further in has said is said again.
+    again: bool,
+}
+
+#[derive(Clone)]
+enum Then {
+    Log,
+    Fail,
+    Call(Arc<dyn Fn(&Violation) + Send + Sync>),
+}
+
+impl Lint {
+    /// Logs, as one event with the target `purlin::lint` at the level `WARN`.
+    #[track_caller]
+    pub fn new() -> Self {
+        let judge = Judge { allowed: Vec::new(), then: Then::Log, again: false };
+        Self { on: cfg!(debug_assertions), side: Side::Inside, place: Location::caller(), problem: None, judge }
+    }
+
+    /// Watches in release builds, too.
+    pub fn always(mut self) -> Self {
+        self.on = true;
+        self
+    }
+
+    /// Puts a 500 in the place of an answer that breaks a rule, and breaks off a body that does; for tests. It then says what was
+    /// broken further in, too.
+    ///
+    /// The 500 carries the violation as its error: an [`ErrorPages`](super::ErrorPages) above makes a page of it.
+    pub fn fail(mut self) -> Self {
+        self.judge.then = Then::Fail;
+        self.judge.again = true;
+        self
+    }
+
+    /// Calls this with each violation, instead of logging it.
+    pub fn call(mut self, hear: impl Fn(&Violation) + Send + Sync + 'static) -> Self {
+        self.judge.then = Then::Call(Arc::new(hear));
+        self
+    }
+
+    /// Lets a rule be broken, by its id; may be called several times. The site does not start if there is no such rule.
+    pub fn allow(mut self, id: &str) -> Self {
+        match lint::rule(id) {
+            Ok(rule) => self.judge.allowed.push(rule),
+            Err(error) => self.problem = Some(format!("the layer Lint ({}): {error}", self.place)),
+        }
+        self
+    }
+
+    /// For the testing client: says everything, of answers seen from this side.
+    pub(crate) fn of(side: Side) -> Self {
+        let mut lint = Self::new().always();
+        lint.side = side;
+        lint.judge.again = true;
+        lint
+    }
+
+    /// Notes what is asked.
+    pub(crate) fn begin(&self, req: &mut Request) -> Watch {
+        let asked = Asked::by(req);
+        let (below, above) = Below::swap(req);
+        Watch { asked, below, above }
+    }
+
+    /// Looks at what was answered.
+    ///
+    /// # Errors
+    ///
+    /// A violation, if it is to fail.
+    pub(crate) fn end(&self, watch: Watch, mut response: Response) -> Result<Response> {
+        let Watch { asked, below, above } = watch;
+        let below = below.take();
+        let mut broken = lint::check(&asked, &response, self.side);
+        if let Some(below) = &below {
+            broken.extend(between::check(&asked, below, &response, self.place));
+        }
+        let read = Arc::new(Read::default());
+        let record = Record::of(&response, self.place, read.clone());
+        // A body at hand stays at hand, for layers above that look at it; all about it is known.
+        if response.body().as_bytes().is_none() {
+            let reading = Reading::of(&asked, &response);
+            let body = response.body_mut().take();
+            let (below, record, judge, read) = (below.clone(), record.clone(), self.judge.clone(), read.clone());
+            *response.body_mut() = Body::new(Watched { body, reading, asked, below, record, read, judge });
+        }
+        if let Some(above) = above {
+            above.put(record);
+        }
+        self.judge.judge(broken, below.as_ref(), &read)?;
+        Ok(response)
+    }
+}
+
+impl Default for Lint {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Middleware for Lint {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+        if !self.on {
+            return Ok(next.call(req).await);
+        }
+        let watch = self.begin(&mut req);
+        let response = next.call(req).await;
+        self.end(watch, response)
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.option("on", self.on);
+        let then = match self.judge.then {
+            Then::Log => "log",
+            Then::Fail => "fail",
+            Then::Call(_) => "call",
+        };
+        about.option("then", then);
+        if !self.judge.allowed.is_empty() {
+            about.option("allow", self.judge.allowed.iter().map(|rule| rule.id).collect::<Vec<_>>().join(" "));
+        }
+    }
+
+    fn start(&self, _: &mut Start) -> Result<()> {
+        self.problem.as_ref().map_or(Ok(()), |problem| Err(Error::internal(problem.clone())))
+    }
+}
+
+/// A request that was noted.
+pub(crate) struct Watch {
+    asked: Asked,
+    below: Below,
+    above: Option<Below>,
+}
+
+impl Judge {
+    fn judge(&self, mut broken: Vec<Violation>, below: Option<&Record>, read: &Read) -> Result<()> {
+        if broken.is_empty() {
+            return Ok(());
+        }
+        // Who kept the length is said already.
+        if broken.iter().any(|violation| violation.rule() == &rule::LAYER_KEPT_LENGTH) {
+            broken.retain(|violation| violation.rule() != &rule::LENGTH_WRONG);
+        }
+        read.note(&broken);
+        for violation in broken {
+            let said = !self.again && below.is_some_and(|below| below.broke(violation.rule()));
+            if said || self.allowed.contains(&violation.rule()) {
+                continue;
+            }
+            match &self.then {
+                Then::Log => {
+                    tracing::warn!(target: "purlin::lint", rule = violation.rule().id, "{violation}");
+                }
+                Then::Call(hear) => hear(&violation),
+                Then::Fail => return Err(Error::internal(violation.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let allowed: Vec<_> = self.allowed.iter().map(|rule| rule.id).collect();
+        f.debug_struct("Judge").field("allowed", &allowed).finish_non_exhaustive()
+    }
+}
+
+/// A streamed body on its way through.
+struct Watched {
+    body: Body,
+    reading: Reading,
+    asked: Asked,
+    below: Option<Record>,
+    record: Record,
+    read: Arc<Read>,
+    judge: Judge,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        this.reading.poll();
+        let over = this.reading.is_over();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => this.reading.data(data.len() as u64),
+                (None, Some(trailers)) => this.reading.trailers(trailers),
+                (None, None) => {}
+            },
+            Some(Err(_)) => this.reading.fail(),
+            None => this.reading.end(),
+        }
+        let mut broken = this.reading.broken();
+        if frame.is_none() && !over {
+            this.read.end(this.reading.seen());
+            if let Some(below) = &this.below {
+                let name = this.reading.name();
+                broken.extend(between::read(&this.asked, name, below, &this.record, this.reading.seen()));
+            }
+        }
+        match this.judge.judge(broken, this.below.as_ref(), &this.read) {
+            Ok(()) => Poll::Ready(frame),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
