@@ -94,6 +94,9 @@ pub mod layers;
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {
+    #[doc = include_str!("../docs/layers.md")]
+    pub mod layers {}
+
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/scaling.md")]
     pub mod scaling {}

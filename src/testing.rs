@@ -2,7 +2,8 @@
 //!
 //! [`Client`] asks an application as a browser would, without a socket: it keeps cookies, finds forms on the page, fills them
 //! and submits them, follows links and redirects. An answer that nobody expected (500 and above) fails the test by
-//! itself and shows the cause chain.
+//! itself and shows the cause chain. So does one that breaks a rule of the [lint](crate::lint), unless it is
+//! [allowed](Client::allow).
 //!
 //! ```
 //! use purlin::testing::Client;
@@ -32,6 +33,8 @@
 //! Everything here panics where a test would: with what was asked, what was answered, and the test's own line.
 
 use crate::capabilities::Capabilities;
+use crate::layers::Lint;
+use crate::lint::{Rule, Side, Violation};
 use crate::request::Https;
 use crate::site::{Life, Site};
 use crate::{Body, BoxService, Connection, Error, Request, Response, Service};
@@ -49,6 +52,7 @@ mod contract;
 mod cookies;
 mod form;
 mod html;
+mod lint;
 mod multipart;
 mod page;
 mod url;
@@ -59,6 +63,7 @@ pub use contract::layer_contract;
 pub use cookies::KeptCookie;
 pub use form::{PageForm, Which};
 pub use html::Element;
+pub use lint::lint;
 pub use multipart::Multipart;
 pub use page::{Link, Page};
 
@@ -80,6 +85,8 @@ pub struct Client {
     peer: SocketAddr,
     expect_errors: bool,
     follow_redirects: bool,
+    lint: bool,
+    allowed: Vec<&'static Rule>,
 }
 
 enum Way {
@@ -130,6 +137,8 @@ impl Client {
             peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
             expect_errors: false,
             follow_redirects: false,
+            lint: true,
+            allowed: Vec::new(),
         }
     }
 
@@ -171,6 +180,23 @@ impl Client {
     /// Follows redirects, ten in a row at most; off by default.
     pub fn follow_redirects(mut self) -> Self {
         self.follow_redirects = true;
+        self
+    }
+
+    /// Whether an answer that breaks a rule of the [lint](crate::lint) fails the test; on by default.
+    pub fn lint(mut self, on: bool) -> Self {
+        self.lint = on;
+        self
+    }
+
+    /// Lets answers break a rule of the [lint](crate::lint), by its id; may be called several times.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such rule.
+    #[track_caller]
+    pub fn allow(mut self, rule: &str) -> Self {
+        self.allowed.push(crate::lint::rule(rule).unwrap_or_else(|error| panic!("{error}")));
         self
     }
 
@@ -296,24 +322,30 @@ impl Client {
     }
 
     /// Sends a request and returns the answer as a server would send it.
-    async fn exchange(&self, sent: &Sent, body: Body) -> crate::Result<Response> {
+    async fn exchange(&self, sent: &Sent, body: Body, broken: &Broken) -> crate::Result<Response> {
         let uri = Uri::try_from(sent.url.target())?;
         let mut req = Request::new(body);
         *req.method_mut() = sent.method.clone();
         *req.uri_mut() = uri;
         *req.headers_mut() = sent.headers.clone();
+        if sent.url.https {
+            req.extensions_mut().insert(Https);
+        }
         match &*self.way {
             Way::Inside { app, .. } => {
-                req.extensions_mut()
-                    .insert(Connection::new(Some(self.peer), None).with_capabilities(Capabilities::new()));
-                if sent.url.https {
-                    req.extensions_mut().insert(Https);
-                }
+                let connection = Connection::new(Some(self.peer), None).with_capabilities(Capabilities::new());
+                req.extensions_mut().insert(connection);
+                let lint = Lint::of(Side::Inside).call(broken.hear());
+                let watch = lint.begin(&mut req);
                 // The outermost edge of a server catches panics too.
                 let response = crate::panic::caught(app.call(req)).await.unwrap_or_else(Response::from);
-                Ok(as_sent(&sent.method, response))
+                Ok(as_sent(&sent.method, lint.end(watch, response)?))
             }
-            Way::Server { address } => wire::send(address, req).await,
+            Way::Server { address } => {
+                let lint = Lint::of(Side::Outside).call(broken.hear());
+                let watch = lint.begin(&mut req);
+                lint.end(watch, wire::send(address, req).await?)
+            }
         }
     }
 }
@@ -351,6 +383,21 @@ fn as_sent(method: &Method, mut response: Response) -> Response {
         response.body_mut().take();
     }
     response
+}
+
+/// What an answer broke, heard while it came.
+#[derive(Clone, Default)]
+struct Broken(Arc<Mutex<Vec<Violation>>>);
+
+impl Broken {
+    fn hear(&self) -> impl Fn(&Violation) + Send + Sync + 'static {
+        let all = self.0.clone();
+        move |violation| all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(violation.clone())
+    }
+
+    fn all(&self) -> Vec<Violation> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
 }
 
 /// A request to be sent by `.await`, which gives the [`Page`] that answers it.
@@ -496,7 +543,7 @@ impl RequestBuilder {
     pub async fn raw(mut self) -> Response {
         let body = self.body.take();
         let sent = self.sent(&body);
-        self.answer(&sent, body).await.0
+        self.answer(&sent, body, &Broken::default()).await.0
     }
 
     /// Notes what is sent, with the headers that every request has.
@@ -517,8 +564,8 @@ impl RequestBuilder {
     }
 
     /// The answer, and the cookies in it that a browser would refuse.
-    async fn answer(&self, sent: &Sent, body: Body) -> (Response, Vec<String>) {
-        match self.client.exchange(sent, body).await {
+    async fn answer(&self, sent: &Sent, body: Body, broken: &Broken) -> (Response, Vec<String>) {
+        match self.client.exchange(sent, body, broken).await {
             Ok(response) => {
                 let refused = self.client.jar().keep(&self.url, response.headers());
                 (response, refused)
@@ -534,8 +581,10 @@ impl RequestBuilder {
         loop {
             let body = self.body.take();
             let sent = self.sent(&body);
-            let (response, refused) = self.answer(&sent, body).await;
-            let page = Page::read(self.client.clone(), sent, response, refused, std::mem::take(&mut hops)).await;
+            let broken = Broken::default();
+            let (response, refused) = self.answer(&sent, body, &broken).await;
+            let hops_before = std::mem::take(&mut hops);
+            let page = Page::read(self.client.clone(), sent, response, refused, hops_before, broken).await;
             if !(self.follow && page.is_redirect()) {
                 page.check(self.expect);
                 return page;

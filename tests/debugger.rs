@@ -277,7 +277,7 @@ async fn an_unknown_address_lists_the_routes_the_nearest_first() {
 
 #[tokio::test]
 async fn a_panic_in_a_streamed_body_is_in_the_list() {
-    let client = client();
+    let client = client().allow("content-type-missing");
     let page = client.get("/pieces").await;
     assert!(page.body_error().is_some());
     let list: Value = client.get("/_debug/reports.json").await.json();

@@ -26,6 +26,7 @@ mod forms;
 mod forwards;
 mod handlers;
 mod hosts;
+mod lint;
 mod log;
 mod method_override;
 #[cfg(feature = "proxy")]

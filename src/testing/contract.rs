@@ -1,6 +1,7 @@
 //! What every layer promises: written once, run over all.
 
-use super::{Client, Page, RequestBuilder};
+use super::{Broken, Client, Page, RequestBuilder};
+use crate::layers::Lint;
 use crate::{Body, Error, Middleware, Request, Response, ResponseExt, Result, Service, Stack};
 use bytes::Bytes;
 use futures_core::Stream;
@@ -24,6 +25,7 @@ use std::time::Duration;
 ///   it was sent, with an error at its end if there is one, and `Content-Length` is right.
 /// - An error from below is still carried with its status and headers, or has become a page.
 /// - `HEAD` is answered with the headers of `GET`.
+/// - It breaks no rule of the [lint](crate::lint).
 /// - Requests at the same time do not get each other's answers; one that is cancelled at any `.await`, or ends in a panic, takes
 ///   what is below with it and does not disturb the next.
 ///
@@ -41,7 +43,8 @@ use std::time::Duration;
 ///
 /// If a promise is not kept, with its name and what was seen.
 pub async fn layer_contract<M: Middleware>(make: impl Fn() -> M) {
-    let bench = || Bench::new(make());
+    let broken = Broken::default();
+    let bench = || Bench::new(make(), &broken);
     has_a_name(&bench());
     asks_once_with_what_came(&bench()).await;
     asks_before_the_body_is_there(&bench()).await;
@@ -52,6 +55,7 @@ pub async fn layer_contract<M: Middleware>(make: impl Fn() -> M) {
     keeps_requests_apart(&bench()).await;
     can_be_cancelled(&bench()).await;
     survives_a_panic(&bench()).await;
+    breaks_no_rule(&bench(), &broken);
 }
 
 /// A layer with something above and below it that looks.
@@ -73,11 +77,16 @@ struct Asked {
 }
 
 impl Bench {
-    fn new(layer: impl Middleware) -> Self {
+    fn new(layer: impl Middleware, broken: &Broken) -> Self {
         let below = Below::default();
         let (asked, running) = (below.asked.clone(), below.running.clone());
-        let client = Client::new(Stack::new().layer(Above).layer(layer).app(below)).expect_errors();
-        let names: Vec<String> = client.site().layers().iter().skip(1).map(|layer| layer.name.clone()).collect();
+        // The outer one says what is not said by the inner.
+        let above = Lint::new().always().call(broken.hear());
+        let inner = Lint::new().always().call(|_| {});
+        let app = Stack::new().layer(Above).layer(above).layer(layer).layer(inner).app(below);
+        let client = Client::new(app).expect_errors().lint(false);
+        let names: Vec<String> = client.site().layers().iter().skip(2).map(|layer| layer.name.clone()).collect();
+        let names = names.split_last().map(|(_, names)| names.to_vec()).unwrap_or_default();
         Self { client, name: names.join(", "), asked, running }
     }
 
@@ -198,8 +207,8 @@ async fn answer(path: &str, body: Option<Bytes>) -> Response {
         "/nothing" => status(StatusCode::NO_CONTENT),
         "/unchanged" => status(StatusCode::NOT_MODIFIED).with_header(ETAG, HeaderValue::from_static("\"1\"")),
         "/elsewhere" => status(StatusCode::SEE_OTHER).with_header(LOCATION, HeaderValue::from_static("/plain")),
-        "/pieces" => Response::new(Body::stream(Pieces::of(vec![Some("one "), Some("two "), Some("three")]))),
-        "/broken" => Response::new(Body::stream(Pieces::of(vec![Some("begun"), None]))),
+        "/pieces" => crate::text(Body::stream(Pieces::of(vec![Some("one "), Some("two "), Some("three")]))),
+        "/broken" => crate::text(Body::stream(Pieces::of(vec![Some("begun"), None]))),
         "/endless" => {
             let response = Response::new(Body::stream(Endless(true)));
             response.with_header(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))
@@ -283,7 +292,7 @@ impl Stream for Endless {
 
 fn has_a_name(bench: &Bench) {
     let layers = bench.client.site().layers();
-    let named = layers.len() > 1 && layers.iter().all(|layer| !layer.name.is_empty());
+    let named = layers.len() > 3 && layers.iter().all(|layer| !layer.name.is_empty());
     bench.check(named, "it has a name in the printed stack", &layers);
 }
 
@@ -469,4 +478,10 @@ async fn survives_a_panic(bench: &Bench) {
     let after = bench.send(PROMISE, bench.client.get("/created")).await;
     let status = |page: &Option<Page>| page.as_ref().map(Page::status);
     bench.check(status(&before) == status(&after), PROMISE, &after);
+}
+
+fn breaks_no_rule(bench: &Bench, broken: &Broken) {
+    if let [first, ..] = &broken.all()[..] {
+        bench.broken("it breaks no rule of the lint", &first.to_string());
+    }
 }

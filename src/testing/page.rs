@@ -3,7 +3,8 @@
 use super::form::{self, Which};
 use super::html::{Document, Element, normal};
 use super::url::Url;
-use super::{Client, Expect, PageForm, RequestBuilder, Sent, is_failure, redirected, status_code};
+use super::{Broken, Client, Expect, PageForm, RequestBuilder, Sent, is_failure, redirected, status_code};
+use crate::lint::Violation;
 use crate::response::CarriedError;
 use crate::{Body, Error, Response, ResponseExt};
 use bytes::{Bytes, BytesMut};
@@ -32,6 +33,7 @@ pub struct Page {
     body_error: Option<Error>,
     refused: Vec<String>,
     pub(super) hops: Vec<String>,
+    broken: Vec<Violation>,
     document: OnceLock<Document>,
 }
 
@@ -52,6 +54,7 @@ impl Page {
         mut response: Response,
         refused: Vec<String>,
         hops: Vec<String>,
+        broken: Broken,
     ) -> Self {
         let error = response.take_error();
         let (parts, mut body) = response.into_parts();
@@ -77,12 +80,20 @@ impl Page {
             body_error,
             refused,
             hops,
+            broken: broken.all(),
             document: OnceLock::new(),
         }
     }
 
     /// Fails the test for an answer that was not expected.
     pub(super) fn check(&self, expect: Expect) {
+        self.check_answer(expect);
+        if self.client.lint {
+            self.check_rules();
+        }
+    }
+
+    fn check_answer(&self, expect: Expect) {
         match expect {
             Expect::Anything => return,
             Expect::Status(status) if self.status == status => {}
@@ -109,6 +120,21 @@ impl Page {
             self.fail(&format!(
                 "`content-length` says {length} bytes, and the body has {found}: no server can send that"
             ));
+        }
+    }
+
+    /// What it broke of the [lint](mod@crate::lint)'s rules, the allowed ones too.
+    pub fn violations(&self) -> &[Violation] {
+        &self.broken
+    }
+
+    fn check_rules(&self) {
+        let broken = self.broken.iter().filter(|violation| !self.client.allowed.contains(&violation.rule()));
+        let broken: Vec<&Violation> = broken.collect();
+        if let [first, ..] = broken[..] {
+            let lines: Vec<String> = broken.iter().map(|violation| violation.to_string()).collect();
+            let id = first.rule().id;
+            self.fail(&format!("{}\n(a client that lets it pass says `.allow({id:?})`)", lines.join("\n")));
         }
     }
 

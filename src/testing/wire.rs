@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// The longest head of an answer that is read.
@@ -20,6 +21,53 @@ const MAX_HEAD: usize = 256 * 1024;
 ///
 /// No connection, one that ends early, or an answer that is no HTTP/1.1.
 pub(super) async fn send(address: &str, req: Request) -> Result<Response> {
+    let (head, incoming) = open(address, req).await?;
+    Ok(head.map(|()| Body::new(incoming)))
+}
+
+/// An answer as it came, to the end of its connection.
+pub(super) struct Whole {
+    /// Its body as far as it was read.
+    pub(super) response: Response,
+    /// Why its body broke off.
+    pub(super) broken: Option<Error>,
+    /// How many bytes came behind it.
+    pub(super) behind: u64,
+}
+
+/// Sends a request and reads the answer to its end, or `limit` bytes of it, and whatever comes behind within `patience`.
+///
+/// # Errors
+///
+/// Those of [`send`].
+pub(super) async fn exchange(address: &str, req: Request, limit: usize, patience: Duration) -> Result<Whole> {
+    let (head, mut incoming) = open(address, req).await?;
+    let (mut body, mut broken) = (BytesMut::new(), None);
+    while body.len() < limit {
+        match poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut incoming), cx)).await {
+            Some(Ok(frame)) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Err(error)) => {
+                broken = Some(error);
+                break;
+            }
+            None => break,
+        }
+    }
+    let ended = incoming.left == Left::Bytes(0) && broken.is_none();
+    let mut behind = incoming.buffer.len() as u64;
+    if ended && behind == 0 {
+        // A server that keeps the connection open although it was asked not to has nothing more to say, as far as one can know.
+        let more = poll_fn(|cx| poll_read(&incoming.stream, &mut incoming.buffer, cx));
+        behind = tokio::time::timeout(patience, more).await.map_or(0, |read| read.unwrap_or(0)) as u64;
+    }
+    // What was not read to its end has no length that one could compare.
+    let whole = broken.is_none() && (ended || incoming.left == Left::UntilClose);
+    incoming.left = Left::UntilClose;
+    let body = if whole { Body::from(body.freeze()) } else { Body::new(incoming) };
+    Ok(Whole { response: head.map(|()| body), broken, behind: if ended { behind } else { 0 } })
+}
+
+async fn open(address: &str, req: Request) -> Result<(http::Response<()>, Incoming)> {
     let connected = TcpStream::connect(address).await;
     let stream = connected.context(format!("connecting to {address}"))?;
     let method = req.method().clone();
@@ -44,13 +92,13 @@ pub(super) async fn send(address: &str, req: Request) -> Result<Response> {
         .await?
     };
     let left = left_after(&method, status, &headers)?;
-    let mut response = Response::new(Body::new(Incoming { stream, buffer, left }));
+    let mut response = http::Response::new(());
     *response.status_mut() = status;
     for (name, value) in headers {
         response.headers_mut().append(name, value);
     }
     *response.version_mut() = Version::HTTP_11;
-    Ok(response)
+    Ok((response, Incoming { stream, buffer, left }))
 }
 
 async fn write(stream: &TcpStream, req: Request) -> Result<()> {
