@@ -19,7 +19,7 @@ use purlin::config::Environment;
 use purlin::database::Database;
 {% endif %}
 use purlin::layers::{
-    AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, RequestIds,
+    AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, Lint, RequestIds,
 {% if cookiecutter.auth %}
     SecurityHeaders, Sessions, SignIn, StaticFiles, Templates, Transaction,
 {% elif cookiecutter.__database %}
@@ -87,6 +87,7 @@ pub fn stack(config: Config) -> Result<impl Service> {
 {% endif %}
 
     Ok(Stack::new()
+        .layer(Lint::new()) // logs what breaks a rule of HTTP, in debug builds only
         .layer(RequestIds::new()) // an id for the log, the answer and the error page
         .layer(AccessLog::new()) // one line a request, with the cause of a failure
         .layer(Compression::new()) // brotli or gzip, as the client likes
