@@ -263,6 +263,12 @@ pub(crate) fn is_of_proxy(name: &HeaderName) -> bool {
     name.starts_with("x-forwarded") || OTHERS.contains(&name)
 }
 
+/// Whether a request says that its client came to a proxy by https, be that to be believed or not.
+pub(crate) fn says_https(headers: &HeaderMap) -> bool {
+    let hops = forwarded(headers).ok().flatten().into_iter().chain(x_forwarded(headers));
+    hops.flatten().any(|hop| hop.https == Some(true))
+}
+
 /// Takes the host that a proxy names, if it is one.
 pub(crate) fn host_of(hop: &Hop) -> Option<String> {
     Some(Host::parse(hop.host.as_deref()?)?.to_string())
@@ -415,7 +421,7 @@ mod tests {
             (&["for=192.0.2.256"], Ok("?")),
             (&["for=\"\""], Ok("?")),
             // An open quote hides what follows: refused
-            (&["for=\"192.0.2.1, for=198.51.100.17"], Err(32)),
+            (&["for=\"192.0.2.1, for=198.51.100.17"], Err(33)),
             (&["for=\"192.0.2.1\\"], Err(15)),
             (&["for=192.0.2.1 for=198.51.100.17"], Err(14)),
             (&["for=192.0.2.1;for=198.51.100.17"], Err(31)),
@@ -437,7 +443,8 @@ mod tests {
 
     #[test]
     fn x_forwarded_is_read_as_proxies_write_it() {
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let table: &[Row<'_>] = &[
             (&[], None),
             (&[("x-forwarded-for", "192.0.2.1")], Some("192.0.2.1")),
             (

@@ -24,6 +24,7 @@ mod reading;
 
 pub use reading::Reading;
 
+use crate::forwarded;
 use crate::{HeaderMap, Method, Request, RequestExt, Response};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::borrow::Cow;
@@ -185,7 +186,8 @@ impl Asked {
             method: req.method().clone(),
             path: req.original_path().to_owned(),
             lines: field::lines(req.uri()),
-            https: req.is_https(),
+            // Or by a proxy to which the client came by https; whether it is to be believed is not asked here.
+            https: req.is_https() || forwarded::says_https(req.headers()),
             headers: req.headers().clone(),
         }
     }

@@ -140,7 +140,10 @@ async fn connections_are_used_again_and_a_lost_one_is_replaced() {
             if head(&mut stream).await.is_empty() {
                 return;
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\r\nok")
+                .await
+                .unwrap();
         }
     })
     .await;
@@ -236,7 +239,10 @@ async fn who_cannot_be_reached_is_a_502_and_who_is_late_a_504() {
 async fn a_body_that_breaks_off_or_stops_is_an_error_of_the_body() {
     let (breaks, _) = raw(async |mut stream: TcpStream, _| {
         head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n\r\nhalf")
+            .await
+            .unwrap();
     })
     .await;
     let page = client(Proxy::to(&breaks)).get("/").await;
@@ -244,7 +250,10 @@ async fn a_body_that_breaks_off_or_stops_is_an_error_of_the_body() {
 
     let (stops, _) = raw(async |mut stream: TcpStream, _| {
         head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n\r\nhalf")
+            .await
+            .unwrap();
         std::future::pending().await
     })
     .await;

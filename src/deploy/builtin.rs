@@ -14,8 +14,8 @@ use crate::layers::Debugger;
 #[cfg(feature = "multipart")]
 use crate::layers::Uploads;
 use crate::layers::{
-    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, MethodOverride, RequestIds,
-    SecurityHeaders, Sessions, StaticFiles,
+    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
+    MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles, TrustedProxies,
 };
 use crate::{Assets, Error, Result, Server, StatusCode};
 use serde::Deserialize;
@@ -71,6 +71,12 @@ pub(super) fn register(registry: Registry) -> Registry {
         .doc("Answers 503 when the stack below takes too long.")
         .option("limit", "", "from the request's arrival to the head of its answer; must be set");
     let registry = debugger(registry)
+        .layer("purlin:error_documents", |options: ErrorDocumentsOptions, _| error_documents(options))
+        .doc("Makes pages of failures by the site's own routes.")
+        .option("path", "", "of the documents, as \"/errors/{status}\"; must be set")
+        .option("on", "{}", "other paths for single statuses: a table, as { 404 = \"/lost\" }")
+        .option("statuses", "all of 400 and above", "only these have documents")
+        .option("every_client", "false", "whether clients that did not ask for HTML get the document too")
         .layer("purlin:error_pages", |options: ErrorPagesOptions, section| error_pages(options, section))
         .doc("Makes pages of errors, and reports failures as the configuration says.")
         .option("details", "false", "whether pages tell causes and source: for development")
@@ -82,8 +88,36 @@ pub(super) fn register(registry: Registry) -> Registry {
         .layer("purlin:field_limit", |options: FieldLimitOptions, _| Ok(FieldLimit::new(options.fields.0)))
         .doc("Lets forms have another number of fields.")
         .option("fields", "", "the most fields; must be set")
+        .layer("purlin:forwards", |options: ForwardsOptions, _| {
+            Ok(given!(Forwards::new(), options: max_depth as |steps: Count| steps.0, max_body as |size: Size| size.0))
+        })
+        .doc("Lets a handler answer by another path of the site, or include its answer.")
+        .option("max_depth", "10", "the most steps from the client's path to the one that answers")
+        .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the path that is forwarded to")
+        .layer("purlin:lint", |options: LintOptions, _| {
+            let lint = options.allow.iter().fold(Lint::new(), |lint, id| lint.allow(id));
+            let lint = if options.always { lint.always() } else { lint };
+            Ok(if options.fail { lint.fail() } else { lint })
+        })
+        .doc("Logs what breaks a rule of HTTP; in release builds only if it is to.")
+        .option("always", "false", "whether it watches in release builds too")
+        .option("fail", "false", "whether an answer that breaks a rule becomes a 500: for tests")
+        .option("allow", "[]", "rules that may be broken, by their ids")
         .layer("purlin:method_override", |_: NoOptions, _| Ok(MethodOverride::new()))
         .doc("Lets a form name the method PUT, PATCH or DELETE in a field.")
+        .layer("purlin:redirects", |options: RedirectsOptions, _| Ok(redirects(options)))
+        .doc("Sends clients from old addresses to new ones.")
+        .option(
+            "permanent",
+            "{}",
+            "a table of old paths and new ones, as { \"/blog/{slug}\" = \"/posts/{slug}\" }: 308",
+        )
+        .option("temporary", "{}", "the same for now: 307")
+        .option("gone", "[]", "paths where there is nothing any more: 410")
+        .option("canonical_host", "any", "the host by which the site is reached")
+        .option("https", "false", "whether what comes by http is sent to https")
+        .option("slash", "\"keep\"", "what becomes of a path's last slash: \"keep\", \"add\" or \"remove\"")
+        .option("except", "[]", "beginnings of paths that are left alone")
         .layer("purlin:request_ids", |options: RequestIdsOptions, _| {
             Ok(given!(RequestIds::new(), options: trust_client))
         })
@@ -155,15 +189,73 @@ pub(super) fn register(registry: Registry) -> Registry {
         };
         server_options(registry)
     });
-    uploads(in_code(registry))
+    let registry = registry
+        .layer("purlin:trusted_proxies", |options: TrustedProxiesOptions, _| {
+            let proxies = options.network.iter().fold(TrustedProxies::new(), |all, network| all.network(network));
+            Ok(given!(proxies, options: hops, unix_sockets, standard, host))
+        })
+        .doc("Believes what trusted proxies say of the client, and nobody else.")
+        .option("network", "[]", "the proxies' addresses, as \"10.0.0.0/8\"")
+        .option("hops", "not set", "how many proxies there are, instead of `network`")
+        .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
+        .option("standard", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
+        .option("host", "false", "whether the host is believed too");
+    proxy(uploads(in_code(registry)))
+}
+
+#[cfg(feature = "proxy")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxyOptions {
+    to: String,
+    #[serde(default)]
+    own_host: Option<bool>,
+    #[serde(default)]
+    connect_timeout: Option<Limit>,
+    #[serde(default)]
+    answer_timeout: Option<Limit>,
+    #[serde(default)]
+    idle_timeout: Option<Limit>,
+    #[serde(default)]
+    max_connections: Option<Count>,
+}
+
+#[cfg(feature = "proxy")]
+fn proxy(registry: Registry) -> Registry {
+    registry
+        .app("purlin:proxy", |options: ProxyOptions, _| {
+            Ok(given!(
+                crate::proxy::Proxy::to(&options.to),
+                options: own_host, connect_timeout as |limit: Limit| limit.0, answer_timeout as |limit: Limit| limit.0,
+                idle_timeout as |limit: Limit| limit.0, max_connections as |count: Count| count.0
+            ))
+        })
+        .doc("Asks another server.")
+        .option("to", "", "its address, as \"http://127.0.0.1:3000\"; must be set")
+        .option("own_host", "false", "whether `Host` is that of the address, and not the client's")
+        .option("connect_timeout", "\"5s\"", "for a connection, and for one of them to be free")
+        .option("answer_timeout", "\"60s\"", "for the head of the answer")
+        .option("idle_timeout", "\"60s\"", "for the next piece of the answer's body")
+        .option("max_connections", "256", "to the server at the same time")
+}
+
+#[cfg(not(feature = "proxy"))]
+fn proxy(registry: Registry) -> Registry {
+    registry
 }
 
 /// What takes more than a file can hold: listed, and refused with what to do.
 fn in_code(registry: Registry) -> Registry {
-    let registry = registry.in_code(
-        "purlin:templates",
-        "it takes an engine: `registry.layer(\"app:templates\", |_: NoOptions, _| Ok(Templates::new(engine())))`",
-    );
+    let registry = registry
+        .in_code(
+            "purlin:templates",
+            "it takes an engine: `registry.layer(\"app:templates\", |_: NoOptions, _| Ok(Templates::new(engine())))`",
+        )
+        .in_code(
+            "purlin:when",
+            "it takes a layer and a question: `registry.layer(\"app:ids\", |_: NoOptions, _| \
+             Ok(lacking::<RequestId, _>(RequestIds::new())))`",
+        );
     #[cfg(feature = "auth")]
     let registry = registry
         .in_code(
@@ -222,6 +314,98 @@ struct DeadlineOptions {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ErrorDocumentsOptions {
+    path: String,
+    #[serde(default)]
+    on: BTreeMap<String, String>,
+    #[serde(default)]
+    statuses: Option<Vec<u16>>,
+    #[serde(default)]
+    every_client: Option<bool>,
+}
+
+fn error_documents(options: ErrorDocumentsOptions) -> Result<ErrorDocuments> {
+    let mut documents = given!(ErrorDocuments::new(options.path), options: every_client);
+    for (status, path) in options.on {
+        documents = documents.on(status_of("on", &status)?, path);
+    }
+    if let Some(statuses) = options.statuses {
+        let read = statuses.iter().map(|status| status_of("statuses", &status.to_string()));
+        documents = documents.statuses(read.collect::<Result<Vec<_>>>()?);
+    }
+    Ok(documents)
+}
+
+fn status_of(option: &str, text: &str) -> Result<StatusCode> {
+    text.parse().map_err(|_| Error::internal(format!("`{option}`: expected a status as 404, found {text:?}")))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ForwardsOptions {
+    max_depth: Option<Count>,
+    max_body: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LintOptions {
+    always: bool,
+    fail: bool,
+    allow: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RedirectsOptions {
+    permanent: BTreeMap<String, String>,
+    temporary: BTreeMap<String, String>,
+    gone: Vec<String>,
+    canonical_host: Option<String>,
+    https: Option<bool>,
+    slash: Option<LastSlash>,
+    except: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LastSlash {
+    Keep,
+    Add,
+    Remove,
+}
+
+impl From<LastSlash> for Slash {
+    fn from(slash: LastSlash) -> Self {
+        match slash {
+            LastSlash::Keep => Self::Keep,
+            LastSlash::Add => Self::Add,
+            LastSlash::Remove => Self::Remove,
+        }
+    }
+}
+
+fn redirects(options: RedirectsOptions) -> Redirects {
+    let redirects = given!(Redirects::new(), options: https, slash as Slash::from);
+    let redirects = options.canonical_host.iter().fold(redirects, |redirects, host| redirects.canonical_host(host));
+    let redirects = options.permanent.iter().fold(redirects, |redirects, (from, to)| redirects.permanent(from, to));
+    let redirects = options.temporary.iter().fold(redirects, |redirects, (from, to)| redirects.temporary(from, to));
+    let redirects = options.gone.iter().fold(redirects, |redirects, from| redirects.gone(from));
+    options.except.iter().fold(redirects, Redirects::except)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TrustedProxiesOptions {
+    network: Vec<String>,
+    hops: Option<usize>,
+    unix_sockets: Option<bool>,
+    standard: Option<bool>,
+    host: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct FieldLimitOptions {
     fields: Count,
 }
@@ -246,8 +430,7 @@ struct ErrorPagesOptions {
 fn error_pages(options: ErrorPagesOptions, section: &Section<'_>) -> Result<ErrorPages> {
     let mut pages = given!(ErrorPages::new(), options: details, release, log_lines);
     if let Some(status) = options.report_from {
-        let read = StatusCode::from_u16(status);
-        pages = pages.report_from(read.map_err(|_| Error::internal(format!("`report_from`: {status} is no status")))?);
+        pages = pages.report_from(status_of("report_from", &status.to_string())?);
     }
     if options.config == Some(true) {
         pages = pages.config(section.config()?);
@@ -454,7 +637,11 @@ fn debugger(registry: Registry) -> Registry {
         .doc("Makes the page of a failure one to work in; nothing in a release build.")
         .option("host", "[]", "other names of this machine")
         .option("beyond_loopback", "false", "whether the site may start although others can reach it")
-        .option("snapshots", "10", "how many failures have a frozen copy of the process at a time")
+        .option(
+            "snapshots",
+            "10, fewer of a large process",
+            "how many failures have a frozen copy of the process at a time",
+        )
 }
 
 #[cfg(not(feature = "debugger"))]

@@ -67,8 +67,9 @@ fn each_built_in_layer_is_registered() {
 }
 
 /// Methods that take what only code has, or that make something else.
-const IN_CODE: [(&str, &[&str]); 4] = [
+const IN_CODE: [(&str, &[&str]); 5] = [
     ("error_pages", &["templates", "on", "reporter", "redact"]),
+    ("lint", &["call"]),
     ("sessions", &["clock"]),
     ("static_files", &["service"]),
     ("uploads", &["from_config"]),
@@ -92,6 +93,7 @@ fn the_options_of_a_layer_are_the_methods_of_its_builder() {
         for (of, arguments) in [
             ("body_limit", "bytes"),
             ("deadline", "limit"),
+            ("error_documents", "path"),
             ("field_limit", "fields"),
             ("sessions", "store"),
             ("static_files", "folder"),
@@ -128,6 +130,7 @@ fn the_defaults_that_are_told_are_the_defaults() {
     let needed = |layer: &str| match layer {
         "purlin:body_limit" => "bytes = 1",
         "purlin:deadline" => "limit = '1s'",
+        "purlin:error_documents" => "path = '/errors'",
         "purlin:field_limit" => "fields = 1",
         "purlin:static_files" => "folder = 'src'",
         _ => "",
