@@ -5,15 +5,15 @@ use crate::servers::nginx::Nginx;
 use crate::servers::redis::Redis;
 use purlin::auth::{Account, Accounts, Auth, CurrentUser, Password, PasswordHash, Passwords, Throttle};
 use purlin::config::{Secret, SecretKeys};
-use purlin::layers::{Csrf, Sessions, SignIn};
+use purlin::layers::{Csrf, Sessions, SignIn, TrustedProxies};
 use purlin::session::RedisStore;
 use purlin::{
-    CsrfToken, Form, HeaderMap, IntoResponse, Redirect, Response, Result, Router, Server, Session, Stack, State,
-    StatusCode, get, post,
+    CsrfToken, Form, IntoResponse, Redirect, Request, RequestExt, Response, Result, Router, Server, Session, Stack,
+    State, StatusCode, get, post,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -100,12 +100,8 @@ async fn token(token: CsrfToken) -> Result<String> {
     token.masked()
 }
 
-fn client(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get("x-real-ip")?.to_str().ok()?.parse().ok()
-}
-
-async fn address(headers: HeaderMap) -> String {
-    client(&headers).map_or("none".to_owned(), |address| address.to_string())
+async fn address(req: Request) -> String {
+    req.client_ip().map_or("none".to_owned(), |address| address.to_string())
 }
 
 /// The other process of the tests below: a site that serves until it is killed. By itself it does nothing.
@@ -118,7 +114,7 @@ fn an_instance() {
         let keys = SecretKeys::new(Secret::new("0123456789abcdef0123456789abcdef"));
         let passwords = Passwords::for_tests();
         let hash = String::from(passwords.hash(&Password::new("good")?).await?);
-        let throttle = Throttle::new().address(|req| client(req.headers())).per_address(100);
+        let throttle = Throttle::new().address(|req| req.client_ip()).per_address(100);
         let routes = Router::new()
             .route("/sign-in", get(async || "the form").post(sign_in))
             .route("/sign-out", post(sign_out))
@@ -127,6 +123,7 @@ fn an_instance() {
             .route("/token", get(token))
             .route("/address", get(address));
         Ok(Stack::new()
+            .layer(TrustedProxies::new().unix_sockets(true))
             .layer(Sessions::new(RedisStore::new(redis)))
             .layer(SignIn::new(Everybody(hash), &keys).passwords(passwords).throttle(throttle))
             .layer(Csrf::new())
@@ -232,7 +229,7 @@ impl Visitor {
     async fn ask(&mut self, method: &str, path: &str, form: &str) -> (u16, String) {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {}\r\nX-Real-IP: 192.0.2.1\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {}\r\nX-Forwarded-For: 192.0.2.1\r\n",
             self.address,
             cookies.join("; ")
         );

@@ -98,17 +98,18 @@ impl Throttle {
 
     /// Where a request comes from; by default the other end of the connection, unless that is this machine or one of
     /// a network of its own (10.0.0.0/8 and others that are not of the internet), which is a proxy that all visitors
-    /// share. So behind a proxy failures are counted for accounts only, until
-    /// this is set, or the layer [`TrustedProxies`](crate::layers::TrustedProxies) stands above, which knows the client's address.
+    /// share. So behind a proxy failures are counted for accounts only, unless the layer
+    /// [`TrustedProxies`](crate::layers::TrustedProxies) stands above, which knows the client's address.
     ///
-    /// Behind a proxy this reads the header which the proxy sets, and which nobody else can: a header that clients can
-    /// write lets them choose an address for each attempt. With `None` the address is not counted.
+    /// A header that clients can write would let them choose an address for each attempt. With `None` the address is not
+    /// counted.
     ///
     /// ```
+    /// use purlin::RequestExt;
     /// use purlin::auth::Throttle;
     ///
-    /// // nginx: proxy_set_header X-Real-IP $remote_addr;
-    /// let throttle = Throttle::new().address(|req| req.headers().get("x-real-ip")?.to_str().ok()?.parse().ok());
+    /// // Also those of a network of its own, for a site that is asked from there.
+    /// let throttle = Throttle::new().address(|req| req.client_ip());
     /// ```
     pub fn address(mut self, address: impl Fn(&Request) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.address = Arc::new(address);
