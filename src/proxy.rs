@@ -19,12 +19,12 @@ use hyper_util::rt::TokioIo;
 use std::net::IpAddr;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 /// Answers with what another server answers, by HTTP/1.1: an older application, one in another language, a service of one's own.
 ///
@@ -112,7 +112,7 @@ impl Proxy {
         self
     }
 
-    /// 5 seconds for a connection, and for one of them to be free.
+    /// 5 seconds for one of the connections to be free, and for a new one to be there.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
@@ -130,7 +130,8 @@ impl Proxy {
         self
     }
 
-    /// 256 connections to the server at the same time, of which 32 are kept when they are idle, for 30 seconds. Clones share them.
+    /// 256 requests to the server at the same time, each by a connection of its own; 32 of these are kept when they are idle,
+    /// for 30 seconds, and count for nothing meanwhile. Clones share them.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self.pool = Arc::new(Pool::new(self.max_connections));
@@ -154,7 +155,7 @@ impl Proxy {
         // Known to hyper by the body, which a layer may have changed.
         head.headers.remove(CONTENT_LENGTH);
         let body = if body.as_bytes().is_some() { body } else { Body::new(Leaving { body, sent: sent.clone() }) };
-        let (answer, sender) = match self.exchange(to, http::Request::from_parts(head, body), &sent).await {
+        let (answer, lease) = match self.exchange(to, http::Request::from_parts(head, body), &sent).await {
             Ok(exchanged) => exchanged,
             Err(error) => {
                 // If it was the client's part that failed, it is that which is told.
@@ -162,7 +163,7 @@ impl Proxy {
                 return Err(failed.unwrap_or(error).context(format!("asking {}", self.address)));
             }
         };
-        self.answer(answer, sender, upgrade)
+        self.answer(answer, lease, upgrade)
     }
 
     /// Makes the headers of the request those that the server is to see.
@@ -205,7 +206,8 @@ impl Proxy {
         to: &Upstream,
         mut req: http::Request<Body>,
         sent: &Mutex<Sent>,
-    ) -> Result<(http::Response<Incoming>, SendRequest<Body>)> {
+    ) -> Result<(http::Response<Incoming>, Lease)> {
+        let permit = self.permit().await?;
         while let Some(mut sender) = self.pool.take() {
             if !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
                 continue;
@@ -213,31 +215,38 @@ impl Proxy {
             let safe = req.method().is_safe() && req.body().as_bytes().is_some_and(Bytes::is_empty);
             let again = safe.then(|| copy(&req));
             match self.in_time(sender.try_send_request(req), sent).await? {
-                Ok(answer) => return Ok((answer, sender)),
+                Ok(answer) => return Ok((answer, Lease { sender, pool: self.pool.clone(), permit })),
                 Err(mut error) => match error.take_message().or(again) {
-                    // The server had closed it: nothing was sent, or nothing that does any harm.
-                    Some(unsent) => req = unsent,
+                    // The server had closed it: nothing was sent, or nothing that does any harm. Once, and then by a new
+                    // connection: a request that kills who answers it is not to kill one for each that is kept.
+                    Some(unsent) => {
+                        req = unsent;
+                        break;
+                    }
                     None => return Err(Error::from(error.into_error()).status_code(StatusCode::BAD_GATEWAY)),
                 },
             }
         }
         let mut sender = self.connect(to).await?;
         let answer = self.in_time(sender.send_request(req), sent).await?.or_status(StatusCode::BAD_GATEWAY)?;
-        Ok((answer, sender))
+        Ok((answer, Lease { sender, pool: self.pool.clone(), permit }))
+    }
+
+    /// A place among those who ask at the same time. It is not the connection that has it: an idle one keeps nobody waiting.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(self.connect_timeout, self.pool.permits.clone().acquire_owned()).await {
+            // Never closed.
+            Ok(permit) => Ok(permit?),
+            Err(_) => {
+                let message = format!("{} connections are in use (`max_connections`)", self.max_connections);
+                Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message))
+            }
+        }
     }
 
     async fn connect(&self, to: &Upstream) -> Result<SendRequest<Body>> {
-        let until = Instant::now() + self.connect_timeout;
-        let permit = match timeout_at(until, self.pool.permits.clone().acquire_owned()).await {
-            // Never closed.
-            Ok(permit) => permit?,
-            Err(_) => {
-                let message = format!("{} connections are in use (`max_connections`)", self.max_connections);
-                return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message));
-            }
-        };
         let connecting = TcpStream::connect((to.host.as_str(), to.port));
-        let stream = match timeout_at(until, connecting).await {
+        let stream = match timeout(self.connect_timeout, connecting).await {
             Ok(stream) => stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?,
             Err(_) => return Err(late("no connection", self.connect_timeout)),
         };
@@ -247,7 +256,6 @@ impl Proxy {
         tokio::spawn(async move {
             // What is wrong with it, the sender is told.
             let _ = connection.with_upgrades().await;
-            drop(permit);
         });
         Ok(sender)
     }
@@ -273,7 +281,7 @@ impl Proxy {
     fn answer(
         &self,
         mut answer: http::Response<Incoming>,
-        sender: SendRequest<Body>,
+        lease: Lease,
         upgrade: Option<(HeaderValue, OnUpgrade)>,
     ) -> Result<Response> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -292,8 +300,7 @@ impl Proxy {
         let (mut head, incoming) = answer.into_parts();
         end_to_end(&mut head.headers);
         head.version = Version::HTTP_11;
-        let mut body =
-            Arriving { incoming, limit: self.idle_timeout, timer: None, kept: Some((sender, self.pool.clone())) };
+        let mut body = Arriving { incoming, limit: self.idle_timeout, timer: None, lease: Some(lease) };
         let body = if body.incoming.is_end_stream() {
             body.keep();
             Body::empty()
@@ -460,8 +467,22 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// The connections to the server.
 #[derive(Debug)]
 struct Pool {
-    idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
+    idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
+}
+
+/// Those that are kept, the one that was used last at the end.
+#[derive(Debug, Default)]
+struct Idle {
+    connections: Vec<(SendRequest<Body>, Instant)>,
+    /// A task closes them when their time is over.
+    swept: bool,
+}
+
+impl Idle {
+    fn sweep(&mut self) {
+        self.connections.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEPT_FOR);
+    }
 }
 
 impl Pool {
@@ -472,15 +493,51 @@ impl Pool {
     /// The one that was used last.
     fn take(&self) -> Option<SendRequest<Body>> {
         let mut idle = locked(&self.idle);
-        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < KEPT_FOR);
-        idle.pop().map(|(sender, _)| sender)
+        idle.sweep();
+        idle.connections.pop().map(|(sender, _)| sender)
     }
 
-    fn keep(&self, sender: SendRequest<Body>) {
+    fn keep(self: &Arc<Self>, sender: SendRequest<Body>) {
         let mut idle = locked(&self.idle);
-        if !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push((sender, Instant::now()));
+        if sender.is_closed() || idle.connections.len() >= MAX_IDLE {
+            return;
         }
+        idle.connections.push((sender, Instant::now()));
+        if !std::mem::replace(&mut idle.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes connections that were idle for long enough, until none is left.
+async fn sweep(pool: Weak<Pool>) {
+    while let Some(pool) = pool.upgrade() {
+        let next = {
+            let mut idle = locked(&pool.idle);
+            idle.sweep();
+            let Some((_, since)) = idle.connections.first() else {
+                idle.swept = false;
+                return;
+            };
+            *since + KEPT_FOR
+        };
+        drop(pool);
+        sleep_until(next).await;
+    }
+}
+
+/// A connection for as long as an answer needs it, with a place among those who ask at the same time.
+struct Lease {
+    sender: SendRequest<Body>,
+    pool: Arc<Pool>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    fn keep(self) {
+        self.pool.keep(self.sender);
+        // After it, so that who waits for a place finds the connection.
+        drop(self.permit);
     }
 }
 
@@ -534,13 +591,13 @@ struct Arriving {
     incoming: Incoming,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    kept: Option<(SendRequest<Body>, Arc<Pool>)>,
+    lease: Option<Lease>,
 }
 
 impl Arriving {
     fn keep(&mut self) {
-        if let Some((sender, pool)) = self.kept.take() {
-            pool.keep(sender);
+        if let Some(lease) = self.lease.take() {
+            lease.keep();
         }
     }
 }
@@ -553,8 +610,11 @@ impl http_body::Body for Arriving {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 self.timer = None;
-                if frame.is_none() || self.incoming.is_end_stream() {
-                    self.keep();
+                match &frame {
+                    Some(Err(_)) => self.lease = None,
+                    None => self.keep(),
+                    Some(Ok(_)) if self.incoming.is_end_stream() => self.keep(),
+                    Some(Ok(_)) => {}
                 }
                 let broken = |error: hyper::Error| Error::from(error).status_code(StatusCode::BAD_GATEWAY);
                 Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error).context("reading a proxy's answer"))))
@@ -563,7 +623,7 @@ impl http_body::Body for Arriving {
                 let limit = self.limit;
                 let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
                 std::task::ready!(timer.as_mut().poll(cx));
-                self.kept = None;
+                self.lease = None;
                 Poll::Ready(Some(Err(late("no more of a proxy's answer", limit))))
             }
         }

@@ -283,6 +283,92 @@ async fn too_many_requests_wait_and_then_are_refused() {
     first.abort();
 }
 
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn who_waits_is_next_when_a_connection_is_idle() {
+    let (address, connections) = raw(async |mut stream: TcpStream, _| {
+        while !head(&mut stream).await.is_empty() {
+            stream.write_all(OK).await.unwrap();
+        }
+    })
+    .await;
+    let client = client(Proxy::to(&address).max_connections(1));
+    let asked = async || client.get("/").await.text().to_owned();
+    let all = async { tokio::join!(asked(), asked(), asked()) };
+    let answers = tokio::time::timeout(Duration::from_secs(3), all).await.expect("a kept connection is a free one");
+    assert_eq!(answers, ("ok".into(), "ok".into(), "ok".into()));
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_a_while() {
+    let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
+    let (address, _) = raw(move |mut stream: TcpStream, _| {
+        let ended = ended.clone();
+        async move {
+            while !head(&mut stream).await.is_empty() {
+                stream.write_all(OK).await.unwrap();
+            }
+            ended.send(()).unwrap();
+        }
+    })
+    .await;
+    let client = client(Proxy::to(&address));
+    assert_eq!(client.get("/").await.text(), "ok");
+    assert!(end.try_recv().is_err());
+    // From here on the clock runs to whatever is waited for.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    end.recv().await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_that_kills_who_answers_it_kills_one_more_at_most() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let passes = gate.clone();
+    let (address, connections) = raw(move |mut stream: TcpStream, _| {
+        let gate = gate.clone();
+        async move {
+            while head(&mut stream).await.starts_with("GET /slow") {
+                gate.acquire().await.unwrap().forget();
+                stream.write_all(OK).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let client = client(Proxy::to(&address));
+    let slow = || client.get("/slow").into_future();
+    let all_have_come = async {
+        while connections.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+        }
+        passes.add_permits(5);
+    };
+    tokio::join!(slow(), slow(), slow(), all_have_come);
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+    client.get("/kills").await.assert_status(502);
+    assert_eq!(connections.load(Ordering::SeqCst), 4);
+    // Two of those that were kept are there still.
+    tokio::join!(slow(), slow());
+    assert_eq!(connections.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn what_is_not_safe_is_not_sent_again() {
+    let (address, connections) = raw(async |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
+        head(&mut stream).await;
+    })
+    .await;
+    let client = client(Proxy::to(&address));
+    assert_eq!(client.get("/").await.text(), "ok");
+    client.post("/").body("once").await.assert_status(502);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn a_body_of_the_clients_that_fails_is_told_as_that() {
     let address = upstream(purlin::handler(echo)).await;
