@@ -215,6 +215,8 @@ impl Server {
         let task = shared.serve(wire::Stream::Other(Box::new(io)), Connection::new(None, None), None);
         // A task that panicked has been reported by the panic hook, and its connection is closed: as over a socket.
         let _ = task.await;
+        // One that was upgraded has left its task.
+        shared.drained().await;
         life.end(self.drain).await;
         Ok(())
     }
@@ -241,7 +243,8 @@ impl Bound {
     }
 
     /// Serves until `shutdown` is ready, then drains: nothing new is accepted, idle connections are closed, requests under way
-    /// have [`Server::drain`]'s time to end. Those that do not are named in the log and cut. Last, the application's
+    /// have [`Server::drain`]'s time to end. Those that do not are named in the log and cut. A connection that was upgraded is at
+    /// its end for who reads it, and cut with the others. Last, the application's
     /// background work is ended: within what is left of that time, or a second if that is more.
     ///
     /// # Errors

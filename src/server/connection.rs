@@ -120,7 +120,9 @@ impl Shared {
     /// Tells the connection to end that has been idle for longest.
     pub(super) fn make_room(&self) {
         let open = self.open();
-        let idle = open.values().filter(|slot| !slot.is_told()).filter_map(|slot| Some((slot.idle_since()?, slot)));
+        // Of one that was upgraded nobody here knows whether it is idle.
+        let open = open.values().filter(|slot| !slot.is_told() && !slot.is_upgraded());
+        let idle = open.filter_map(|slot| Some((slot.idle_since()?, slot)));
         if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
             slot.note("closed for another one: `max_connections` are open");
             slot.tell_and_wake();
@@ -147,6 +149,10 @@ impl Shared {
             slot.cut.store(true, Ordering::SeqCst);
             if let Some(task) = slot.abort.get() {
                 task.abort();
+            }
+            if slot.is_upgraded() {
+                tracing::warn!(target: "purlin::server", peer = slot.peer(), "an upgraded connection is still open: cut");
+                slot.wake_upgraded();
             }
         }
         // The streams of HTTP/2 are tasks of their own, which notice it when they are polled.
@@ -193,6 +199,7 @@ impl Entry {
             waker: OnceLock::new(),
             abort: OnceLock::new(),
             cut: AtomicBool::new(false),
+            upgraded_wakers: Mutex::default(),
         });
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
         shared.open().insert(id, slot.clone());
@@ -232,6 +239,15 @@ pub(super) struct Slot {
     abort: OnceLock<AbortHandle>,
     /// The server has lost patience: requests that are dropped from here on say so.
     cut: AtomicBool,
+    /// Who reads and who writes a connection that was upgraded: it has left its task, and nobody else wakes them.
+    upgraded_wakers: Mutex<[Option<Waker>; 2]>,
+}
+
+/// Which half of a connection.
+#[derive(Clone, Copy)]
+pub(super) enum Half {
+    Read,
+    Write,
 }
 
 impl Slot {
@@ -249,6 +265,26 @@ impl Slot {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+        self.wake_upgraded();
+    }
+
+    fn wake_upgraded(&self) {
+        if self.is_upgraded() {
+            let wakers = std::mem::take(&mut *locked(&self.upgraded_wakers));
+            wakers.into_iter().flatten().for_each(Waker::wake);
+        }
+    }
+
+    /// Has the task woken, which waits for a half of a connection that was upgraded, when that is told to end or is cut.
+    pub(super) fn wakes(&self, half: Half, cx: &Context<'_>) {
+        let wakers = &mut locked(&self.upgraded_wakers)[half as usize];
+        if !wakers.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *wakers = Some(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
     }
 
     /// Others wait for the place of this connection.

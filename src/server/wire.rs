@@ -1,7 +1,7 @@
 //! The bytes of one connection: timed, and read along by the gate.
 
 use super::Limits;
-use super::connection::Entry;
+use super::connection::{Entry, Half};
 use super::gate::Gate;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -270,6 +270,18 @@ impl Wire {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// The server has cut a connection that was upgraded. Asked after the waker was left, or the word could come in between.
+    fn cut_off(&self, half: Half, cx: &Context<'_>) -> io::Result<()> {
+        let slot = self.entry.slot();
+        if slot.is_upgraded() {
+            slot.wakes(half, cx);
+            if slot.is_cut_off() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
+    }
+
     fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
             return self.poll_stalled(cx);
@@ -296,6 +308,7 @@ impl AsyncRead for Wire {
             ready!(this.poll_linger(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        this.cut_off(Half::Read, cx)?;
         let before = buf.filled().len();
         if !this.ahead.is_empty() {
             let taken = this.ahead.len().min(buf.remaining());
@@ -305,6 +318,10 @@ impl AsyncRead for Wire {
             match stream!(&mut this.io, io => Pin::new(io).poll_read(cx, buf)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(error) => return Poll::Ready(error),
+                // To who reads it now, the end of the server is the end of the client.
+                Poll::Pending if this.entry.slot().is_upgraded() && this.entry.slot().is_told() => {
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Pending => return this.poll_quiet_read(cx),
             }
         }
@@ -341,6 +358,7 @@ const SPOILT: &[u8] = b"\0\r\0\n\n";
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.cut_off(Half::Write, cx)?;
         let written = stream!(&mut this.io, io => Pin::new(io).poll_write(cx, bytes));
         this.wrote(cx, written)
     }
@@ -351,6 +369,7 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.cut_off(Half::Write, cx)?;
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let written = if length <= SMALL {
             // A head and a small body: the kernel takes one piece for less than it takes a list of two.
