@@ -14,14 +14,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version}
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
@@ -36,7 +39,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 /// - `Host` stays that of the client, by which the server makes its links; [`own_host`](Proxy::own_host) sends its own.
 /// - Which server is asked, no request decides: of its target the path and the query are taken, below a mount the rest of the path.
 ///   Where the address has a path, that goes before it, and `..` does not lead out of it.
-/// - An upgrade that the server agrees to (a WebSocket) is tunnelled until either side ends it.
+/// - An upgrade that the server agrees to (a WebSocket) is tunnelled until either side ends it, nothing has passed for a while, or
+///   this server stops. It is one of the [`max_connections`](Proxy::max_connections) for as long.
 /// - Connections are kept and used again. A request which a kept connection has lost is sent again if it is safe to (§9.2.2).
 ///
 /// The server is reached by `http://`: for one that is across a network, put a tunnel there. Names are looked up for each new
@@ -124,7 +128,8 @@ impl Proxy {
         self
     }
 
-    /// 60 seconds for the next piece of the answer's body, which then breaks off.
+    /// 60 seconds for the next piece of the answer's body, which then breaks off, and for anything to pass through a tunnel, in
+    /// whichever direction. WebSockets that are quiet for longer send pings.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle_timeout = limit;
         self
@@ -290,7 +295,7 @@ impl Proxy {
                 return Err(Error::new(StatusCode::BAD_GATEWAY, message));
             };
             let server = hyper::upgrade::on(&mut answer);
-            tokio::spawn(tunnel(client, server));
+            tokio::spawn(tunnel(client, server, self.idle_timeout, lease));
             let mut response = answer.map(|_| Body::empty());
             end_to_end(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -436,12 +441,83 @@ fn upgrade_of(req: &mut Request) -> Option<(HeaderValue, OnUpgrade)> {
     Some((protocol, hyper::upgrade::on(req)))
 }
 
-/// Both ways, until one of them ends or fails.
-async fn tunnel(client: OnUpgrade, server: OnUpgrade) {
-    let Ok(client) = client.await else { return };
-    let Ok(server) = server.await else { return };
-    // Which of them broke off makes no difference to the other.
-    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
+/// Both ways, until both have ended, one fails, or nothing has passed for so long. Its place is taken until then.
+async fn tunnel(client: OnUpgrade, server: OnUpgrade, limit: Duration, lease: Lease) {
+    let upgrades = async { Ok::<_, hyper::Error>((client.await?, server.await?)) };
+    // The client has to take the head of the answer first.
+    let Ok(Ok((client, server))) = timeout(limit, upgrades).await else { return };
+    let patience = Arc::new(Mutex::new(Patience { limit, until: Instant::now() + limit }));
+    let mut client = Passing { io: TokioIo::new(client), patience: patience.clone() };
+    let mut server = Passing { io: TokioIo::new(server), patience: patience.clone() };
+    let mut copied = pin!(tokio::io::copy_bidirectional(&mut client, &mut server));
+    let mut timer = pin!(sleep(limit));
+    poll_fn(|cx| {
+        // Which of them broke off makes no difference to the other.
+        if copied.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let until = locked(&patience).until;
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(cx)
+    })
+    .await;
+    drop(lease);
+}
+
+/// How long one end of a tunnel may keep quiet after the other has ended.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Until when something has to pass through a tunnel.
+struct Patience {
+    limit: Duration,
+    until: Instant,
+}
+
+/// One end of a tunnel.
+struct Passing {
+    io: TokioIo<Upgraded>,
+    patience: Arc<Mutex<Patience>>,
+}
+
+impl Passing {
+    fn passed(&self, ended: bool) {
+        let mut patience = locked(&self.patience);
+        if ended {
+            patience.limit = patience.limit.min(LINGER);
+        }
+        patience.until = Instant::now() + patience.limit;
+    }
+}
+
+impl AsyncRead for Passing {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.passed(buf.filled().len() == before);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Passing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if written.is_ready() {
+            self.passed(false);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 fn late(what: &str, limit: Duration) -> Error {

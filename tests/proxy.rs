@@ -388,25 +388,47 @@ async fn a_body_of_the_clients_that_fails_is_told_as_that() {
     assert_eq!(response.status(), 413, "{:?}", response.error());
 }
 
-#[tokio::test]
-async fn an_upgrade_is_tunnelled() {
-    let (address, _) = raw(async |mut stream: TcpStream, _| {
-        let head = head(&mut stream).await.to_lowercase();
-        assert!(head.contains("connection: upgrade\r\n") && head.contains("upgrade: websocket\r\n"), "{head}");
-        let answer =
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Key: 1\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        let mut bytes = [0; 4];
-        while stream.read_exact(&mut bytes).await.is_ok() {
-            bytes.reverse();
-            stream.write_all(&bytes).await.unwrap();
+/// A server that turns round every four bytes, after an upgrade; at the end of the client it says so, and leaves if it is to.
+async fn chat(leaves: bool) -> (String, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    let (ended, end) = tokio::sync::mpsc::unbounded_channel();
+    let (address, _) = raw(move |mut stream: TcpStream, _| {
+        let ended = ended.clone();
+        async move {
+            loop {
+                let head = head(&mut stream).await.to_lowercase();
+                match head.as_str() {
+                    "" => return,
+                    _ if head.contains("upgrade: websocket\r\n") => assert!(head.contains("connection: upgrade\r\n")),
+                    _ => {
+                        stream.write_all(OK).await.unwrap();
+                        continue;
+                    }
+                }
+                break;
+            }
+            let answer =
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Key: 1\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let mut bytes = [0; 4];
+            while stream.read_exact(&mut bytes).await.is_ok() {
+                bytes.reverse();
+                stream.write_all(&bytes).await.unwrap();
+            }
+            let _ = ended.send(());
+            if !leaves {
+                std::future::pending().await
+            }
         }
     })
     .await;
-    let (mut client, server) = tokio::io::duplex(4096);
-    tokio::spawn(async move { Server::new().serve_connection(Proxy::to(&address), server).await });
-    let ask = "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    client.write_all(ask.as_bytes()).await.unwrap();
+    (address, end)
+}
+
+const CHAT: &[u8] = b"GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// Asks for the tunnel, and whether something passes.
+async fn chats(client: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
+    client.write_all(CHAT).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(client.read_u8().await.unwrap());
@@ -419,6 +441,95 @@ async fn an_upgrade_is_tunnelled() {
         client.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, expected);
     }
+}
+
+/// What is not there after this long will not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it did not come")
+}
+
+#[tokio::test]
+async fn an_upgrade_is_tunnelled_until_it_ends() {
+    let (address, mut end) = chat(true).await;
+    let (mut client, server) = tokio::io::duplex(4096);
+    let served = tokio::spawn(async move { Server::new().serve_connection(Proxy::to(&address), server).await });
+    chats(&mut client).await;
+    assert!(!served.is_finished(), "the connection is served as long as the tunnel is there");
+    drop(client);
+    soon(end.recv()).await.unwrap();
+    soon(served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_tunnel_is_one_of_the_connections() {
+    let (address, mut end) = chat(true).await;
+    let proxy = Proxy::to(&address).max_connections(1).connect_timeout(Duration::from_millis(50));
+    let client = client(proxy.clone());
+    let (mut talk, server) = tokio::io::duplex(4096);
+    tokio::spawn(async move { Server::new().serve_connection(proxy, server).await });
+    chats(&mut talk).await;
+    client.get("/").await.assert_status(503);
+    drop(talk);
+    soon(end.recv()).await.unwrap();
+    while client.get("/").await.status() != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_by_which_nothing_passes_ends() {
+    let (address, mut end) = chat(false).await;
+    let (mut client, server) = tokio::io::duplex(4096);
+    let proxy = Proxy::to(&address).idle_timeout(Duration::from_millis(100));
+    tokio::spawn(async move { Server::new().serve_connection(proxy, server).await });
+    chats(&mut client).await;
+    assert_eq!(soon(client.read(&mut [0; 4])).await.unwrap(), 0);
+    soon(end.recv()).await.unwrap();
+}
+
+/// One that leaves when it is told, and one that has to be cut.
+#[tokio::test]
+async fn a_server_that_stops_ends_its_tunnels() {
+    for (leaves, drain) in [(true, Duration::from_secs(3600)), (false, Duration::from_millis(100))] {
+        let (address, mut end) = chat(leaves).await;
+        let bound = Server::new().listen("127.0.0.1:0".parse().unwrap()).drain(drain).bind().unwrap();
+        let site = bound.addresses()[0].to_string();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = tokio::spawn(bound.serve(Proxy::to(&address), async {
+            let _ = stopped.await;
+        }));
+        let mut client = TcpStream::connect(site.trim_start_matches("http://")).await.unwrap();
+        chats(&mut client).await;
+        stop.send(()).unwrap();
+        soon(end.recv()).await.unwrap();
+        soon(served).await.unwrap().unwrap();
+        assert!(matches!(soon(client.read(&mut [0; 4])).await, Ok(0) | Err(_)), "{leaves}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_gives_no_room_to_others_and_an_idle_connection_does() {
+    let (address, _end) = chat(true).await;
+    let bound = Server::new().listen("127.0.0.1:0".parse().unwrap()).max_connections(2).bind().unwrap();
+    let site = bound.addresses()[0].to_string();
+    tokio::spawn(bound.serve(Proxy::to(&address), std::future::pending()));
+    let connect = async || TcpStream::connect(site.trim_start_matches("http://")).await.unwrap();
+    let get = async |stream: &mut TcpStream| {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        soon(head(stream)).await
+    };
+    let mut talk = connect().await;
+    chats(&mut talk).await;
+    let mut idle = connect().await;
+    assert!(get(&mut idle).await.starts_with("HTTP/1.1 200"));
+    let mut third = connect().await;
+    assert!(get(&mut third).await.starts_with("HTTP/1.1 200"));
+    talk.write_all(b"ping").await.unwrap();
+    let mut bytes = [0; 4];
+    soon(talk.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"gnip");
 }
 
 #[tokio::test]
