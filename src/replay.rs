@@ -19,9 +19,11 @@ pub(crate) enum Replay {
 
 pub(crate) struct Kept {
     body: Body,
-    /// What was read, in the pieces in which it came; nothing more once that is over the limit.
-    read: Vec<Bytes>,
-    bytes: u64,
+    /// What was read; nothing more once that is over the limit. Copied: a piece of one byte would keep the whole buffer alive
+    /// that the server read it into.
+    read: Vec<u8>,
+    /// Something has been read, kept or not.
+    begun: bool,
     limit: u64,
     over: bool,
     trailers: Option<http::HeaderMap>,
@@ -38,7 +40,7 @@ impl Replay {
             None => Self::Stream(Arc::new(Mutex::new(Kept {
                 body,
                 read: Vec::new(),
-                bytes: 0,
+                begun: false,
                 limit,
                 over: false,
                 trailers: None,
@@ -72,11 +74,14 @@ fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// In what pieces it is read again.
+const PIECE: usize = 16 * 1024;
+
 /// The body as one of the readers has it.
 struct Reading {
     kept: Arc<Mutex<Kept>>,
     reader: u64,
-    /// The piece that is next, of those that were kept.
+    /// Where it is in what was kept.
     next: usize,
     /// The trailers were given.
     told: bool,
@@ -95,8 +100,9 @@ impl http_body::Body for Reading {
             ))));
         }
         if !kept.over && this.next < kept.read.len() {
-            let piece = kept.read[this.next].clone();
-            this.next += 1;
+            let end = kept.read.len().min(this.next + PIECE);
+            let piece = Bytes::copy_from_slice(&kept.read[this.next..end]);
+            this.next = end;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if kept.ended {
@@ -127,13 +133,13 @@ impl http_body::Body for Reading {
             }
             Some(Ok(data)) => data,
         };
-        kept.bytes += frame.len() as u64;
-        if kept.bytes > kept.limit {
+        kept.begun = true;
+        if !kept.over && (kept.read.len() + frame.len()) as u64 <= kept.limit {
+            kept.read.extend_from_slice(&frame);
+            this.next = kept.read.len();
+        } else {
             kept.over = true;
             kept.read = Vec::new();
-        } else {
-            kept.read.push(frame.clone());
-            this.next += 1;
         }
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
@@ -141,13 +147,13 @@ impl http_body::Body for Reading {
     fn is_end_stream(&self) -> bool {
         let kept = locked(&self.kept);
         let rest = kept.ended && (self.told || kept.trailers.is_none());
-        rest && (kept.over || self.next >= kept.read.len()) || (kept.bytes == 0 && kept.body.is_empty())
+        rest && (kept.over || self.next >= kept.read.len()) || (!kept.begun && kept.body.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         let kept = locked(&self.kept);
         let rest = kept.body.size_hint();
-        let again: u64 = kept.read.iter().skip(self.next).map(|piece| piece.len() as u64).sum();
+        let again = kept.read.len().saturating_sub(self.next) as u64;
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper.saturating_add(again));
@@ -183,6 +189,40 @@ mod tests {
         assert_eq!(replay.body().unwrap().collect(100).await.unwrap(), "one two three");
         let error = first.frame().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("asked after this one"), "{error}");
+    }
+
+    /// A client may send its body byte by byte, each in a buffer of the server's.
+    #[tokio::test]
+    async fn what_is_kept_holds_no_buffers_of_the_servers() {
+        struct Buffer {
+            _held: Arc<()>,
+            bytes: [u8; 8192],
+        }
+        impl AsRef<[u8]> for Buffer {
+            fn as_ref(&self) -> &[u8] {
+                &self.bytes
+            }
+        }
+        struct Bytewise(Arc<()>, u32);
+        impl futures_core::Stream for Bytewise {
+            type Item = Result<Bytes>;
+            fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+                self.1 += 1;
+                let buffer = Bytes::from_owner(Buffer { _held: self.0.clone(), bytes: [b'x'; 8192] });
+                Poll::Ready((self.1 <= 20_000).then(|| Ok(buffer.slice(..1))))
+            }
+        }
+        let held = Arc::new(());
+        let replay = Replay::new(Body::stream(Bytewise(held.clone(), 0)), 20_000);
+        assert_eq!(replay.body().unwrap().collect(1 << 20).await.unwrap().len(), 20_000);
+        // The test's own, and the stream's.
+        assert_eq!(Arc::strong_count(&held), 2);
+        let mut again = replay.body().unwrap();
+        let mut pieces = Vec::new();
+        while let Some(frame) = again.frame().await {
+            pieces.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(pieces, [PIECE, 20_000 - PIECE]);
     }
 
     #[tokio::test]
