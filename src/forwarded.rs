@@ -248,19 +248,29 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Whether a header is one by which proxies speak of the client. `X-Forwarded-` begins a dozen.
+///
+/// `_` is taken for `-`: applications by CGI and its heirs (RFC 3875 §4.1.18) see one name for both, and would believe
+/// `X_Forwarded_For` where `X-Forwarded-For` was taken off.
 pub(crate) fn is_of_proxy(name: &HeaderName) -> bool {
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 12] = [
         "forwarded",
         "x-real-ip",
         "x-client-ip",
+        "client-ip",
         "x-cluster-client-ip",
         "x-original-host",
         "x-original-url",
+        "x-rewrite-url",
+        "x-envoy-external-address",
         "cf-connecting-ip",
+        "fastly-client-ip",
         "true-client-ip",
     ];
-    let name = name.as_str();
-    name.starts_with("x-forwarded") || OTHERS.contains(&name)
+    let same = |known: &&str| {
+        let found = name.as_str().bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        found.take(known.len()).eq(known.bytes())
+    };
+    same(&"x-forwarded") || OTHERS.iter().any(|known| known.len() == name.as_str().len() && same(known))
 }
 
 /// Whether a request says that its client came to a proxy by https, be that to be believed or not.

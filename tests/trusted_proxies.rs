@@ -90,6 +90,34 @@ async fn trusted_by_network() {
     }
 }
 
+/// CGI and WSGI have one name for `X-Forwarded-For` and `X_Forwarded_For`.
+#[tokio::test]
+async fn what_proxies_say_is_taken_off_however_it_is_spelt() {
+    async fn left(req: Request) -> String {
+        let names = req.headers().keys().map(|name| name.as_str());
+        names.filter(|name| !["host", "accept", "user-agent"].contains(name)).collect::<Vec<_>>().join(" ")
+    }
+    let client = Client::new(Stack::new().layer(TrustedProxies::new()).app(handler(left)));
+    let headers = [
+        "X_Forwarded_For",
+        "X-Forwarded_Proto",
+        "X_Real_IP",
+        "Client-IP",
+        "X-Rewrite-URL",
+        "Fastly-Client-IP",
+        "X-Envoy-External-Address",
+        "X_Original_URL",
+    ];
+    let mut request = client.get("/").header("x-real", "1").header("client-ip-2", "1");
+    for name in headers {
+        request = request.header(name, "127.0.0.1");
+    }
+    let page = request.await;
+    let mut left: Vec<_> = page.text().split(' ').collect();
+    left.sort_unstable();
+    assert_eq!(left, ["client-ip-2", "x-real"]);
+}
+
 #[tokio::test]
 async fn trusted_by_number() {
     let list = [("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3")];

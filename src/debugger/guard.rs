@@ -14,10 +14,10 @@
 //!   that could be computed). `Origin: null` is not equal to anything.
 
 use crate::config::Listen;
-use crate::forwarded::TakenOff;
+use crate::forwarded::{TakenOff, is_of_proxy};
 use crate::{Error, Request, RequestExt, Result};
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
-use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN, VIA};
 use http::{HeaderMap, Method};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -97,7 +97,7 @@ impl Guard {
         if let Some(TakenOff(name)) = req.extensions().get() {
             return Err(Refused::Forwarded(name.clone()));
         }
-        if let Some(name) = headers.keys().find(|name| is_of_proxy(name)) {
+        if let Some(name) = headers.keys().find(|name| **name == VIA || is_of_proxy(name)) {
             return Err(Refused::Forwarded(name.clone()));
         }
         let host = self.host(req)?;
@@ -224,23 +224,6 @@ pub(super) fn random() -> Result<String> {
 pub(super) fn own_origin(is_https: bool, host: &str) -> String {
     let (scheme, port) = if is_https { ("https", ":443") } else { ("http", ":80") };
     format!("{scheme}://{}", host.strip_suffix(port).unwrap_or(host))
-}
-
-/// Whether a header is one that proxies add; `X-Forwarded-` begins a dozen.
-fn is_of_proxy(name: &HeaderName) -> bool {
-    const OTHERS: [&str; 9] = [
-        "forwarded",
-        "via",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-original-host",
-        "x-original-url",
-        "cf-connecting-ip",
-        "true-client-ip",
-    ];
-    let name = name.as_str();
-    name.starts_with("x-forwarded") || OTHERS.contains(&name)
 }
 
 /// The only header of this name, if it is text.
@@ -409,6 +392,7 @@ mod tests {
             "x-forwarded-host",
             "x-forwarded-proto",
             "x-forwarded-server",
+            "x_forwarded_for",
             "x-real-ip",
             "x-client-ip",
             "via",
