@@ -157,7 +157,8 @@ impl fmt::Debug for Hosts {
     }
 }
 
-/// A host and its port, as `Host` has them (RFC 3986 §3.2.2).
+/// A host and its port, as `Host` has them (RFC 3986 §3.2.2), of which registered names are narrowed down to what names of hosts
+/// are made of: RFC 3986's `~`, `'`, `(`, `;` and percent escapes are in no name that a client resolves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host<'a> {
     /// In lower case, without the root's dot; an IPv6 address in brackets and its shortest spelling.

@@ -1,9 +1,9 @@
 //! What hyper lets through and HTTP does not: the framing of a message in its raw bytes, and the place it is for.
 
+use crate::hosts::Host;
 use http::header::HOST;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use memchr::{memchr, memchr_iter};
-use std::net::Ipv6Addr;
 
 /// Reads along with hyper, byte for byte, where the lines of an HTTP/1 connection end and where its messages do.
 ///
@@ -306,30 +306,10 @@ pub(super) fn check<B>(req: &mut http::Request<B>) -> Result<(), Refusal> {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), of which registered names are narrowed down to what names of hosts are made
-/// of: letters, digits and `-._~`. What passes here ends up in the links of pages and mails; RFC 3986's `'`, `(`, `;` and
-/// percent escapes are in no name that a client resolves.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), as everything below reads it: what passes here ends up in the links of pages and
+/// mails, and what were no host to a layer would go past what that decides by hosts.
 fn is_host(host: &[u8]) -> bool {
-    let name = host.iter().position(|&byte| !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)));
-    let (name, rest) = host.split_at(name.unwrap_or(host.len()));
-    match (name, rest) {
-        ([], [b'[', rest @ ..]) => {
-            let Some(end) = memchr(b']', rest) else { return false };
-            let address = std::str::from_utf8(&rest[..end]).ok().and_then(|address| address.parse::<Ipv6Addr>().ok());
-            address.is_some() && is_port(&rest[end + 1..])
-        }
-        ([], _) => false,
-        (_, rest) => is_port(rest),
-    }
-}
-
-/// Nothing, or a colon and a port, which may be left out (RFC 3986 §3.2.3).
-fn is_port(text: &[u8]) -> bool {
-    match text {
-        [] | [b':'] => true,
-        [b':', digits @ ..] => decimal(digits).is_some_and(|port| port <= 65535),
-        _ => false,
-    }
+    std::str::from_utf8(host).is_ok_and(|host| Host::parse(host).is_some())
 }
 
 #[cfg(test)]
@@ -465,6 +445,8 @@ mod tests {
             "http://a",
             "a?b",
             "a#b",
+            "a~b.example",
+            "a..b",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
