@@ -1,6 +1,6 @@
 //! `Forward` and `Include`: another path of the same site as the answer, or as a part of it.
 
-use crate::request::OriginalUri;
+use crate::request::{OriginalUri, mount_prefix};
 use crate::site::Needs;
 use crate::{Body, Error, FromRequest, IntoResponse, Request, Response, ResponseExt, Result};
 use http::header::{
@@ -282,9 +282,7 @@ pub(crate) fn retargeted(head: &Parts, path: &str) -> Result<Parts> {
     parts.uri = with_path(&head.uri, path).ok_or_else(no_path)?;
     // What is below is to see what it would if the client had asked for this.
     if let Some(OriginalUri(original)) = head.extensions.get::<OriginalUri>() {
-        let (whole, own) = (original.path(), head.uri.path());
-        // Where exactly the mount was asked for, the path below it is a slash that the client did not send.
-        let prefix = whole.strip_suffix(own).unwrap_or(if own == "/" { whole } else { "" });
+        let prefix = mount_prefix(&head.extensions, head.uri.path());
         let original = with_path(original, &format!("{prefix}{path}")).ok_or_else(no_path)?;
         parts.extensions.insert(OriginalUri(original));
     }

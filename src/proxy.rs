@@ -2,7 +2,7 @@
 
 use crate::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_proxy};
 use crate::hosts::Host;
-use crate::request::OriginalUri;
+use crate::request::mount_prefix;
 use crate::site::{Outline, RouteInfo, Start};
 use crate::{Body, Context as _, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
 use bytes::Bytes;
@@ -416,16 +416,12 @@ struct Asked {
 
 impl Asked {
     fn of(req: &Request) -> Self {
-        let prefix = req.extensions().get::<OriginalUri>().map(|original| {
-            let (whole, own) = (original.0.path(), req.uri().path());
-            // Where exactly the mount was asked for, the path below it is a slash that the client did not send.
-            whole.strip_suffix(own).unwrap_or(if own == "/" { whole } else { "" }).to_owned()
-        });
+        let prefix = mount_prefix(req.extensions(), req.uri().path());
         Self {
             client: req.client_ip(),
             scheme: if req.is_https() { "https" } else { "http" },
             host: Host::of(req).map(|host| host.to_string()),
-            prefix: prefix.filter(|prefix| !prefix.is_empty()),
+            prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
         }
     }
 }

@@ -166,6 +166,14 @@ impl fmt::Debug for RequestId {
 #[derive(Clone, Debug)]
 pub struct OriginalUri(pub http::Uri);
 
+/// The path of the mount that a request is below, of which `own` is its own part; empty where there is none.
+pub(crate) fn mount_prefix<'a>(extensions: &'a http::Extensions, own: &str) -> &'a str {
+    let Some(OriginalUri(original)) = extensions.get() else { return "" };
+    let whole = original.path();
+    // Where exactly the mount was asked for, the path below it is a slash that the client did not send.
+    whole.strip_suffix(own).unwrap_or(if own == "/" { whole } else { "" })
+}
+
 /// The method that a request came with, where the layer `MethodOverride` put another in its place; in the extensions below it.
 #[derive(Clone, Debug)]
 pub struct OriginalMethod(pub http::Method);
