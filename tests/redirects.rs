@@ -69,6 +69,42 @@ async fn the_site_has_one_address() {
     }
 }
 
+/// Where the port is the scheme's own, clients do not send it, and where it was sent back they would come for ever.
+#[tokio::test]
+async fn the_schemes_own_port_is_no_other() {
+    let with_port = client(Redirects::new().canonical_host("www.example.org:443").https(true));
+    let table = [
+        ("https://www.example.org/a", None),
+        ("https://www.example.org:443/a", None),
+        ("https://www.example.org:8443/a", Some("https://www.example.org/a")),
+        ("http://www.example.org/a", Some("https://www.example.org/a")),
+        ("http://example.org/a", Some("https://www.example.org/a")),
+    ];
+    for (url, expected) in table {
+        assert_eq!(with_port.get(url).await.header("location"), expected, "{url}");
+    }
+    let other = client(Redirects::new().canonical_host("www.example.org:8443").https(true));
+    assert_eq!(other.get("https://www.example.org/a").await.header("location"), Some("https://www.example.org:8443/a"));
+    assert_eq!(other.get("https://www.example.org:8443/a").await.header("location"), None);
+}
+
+#[tokio::test]
+async fn what_is_no_host_is_another_one() {
+    let client = client(Redirects::new().canonical_host("www.example.org"));
+    for host in ["a~b.evil.example", "a..b", "evil.example/x", "www.example.org:x"] {
+        let page = client.get("/a").header("host", host).await;
+        assert_eq!(page.header("location"), Some("http://www.example.org/a"), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_goes_before_the_fragment() {
+    let client = client(Redirects::new().permanent("/old", "/new#part").permanent("/other", "/new?b=2#part"));
+    client.get("/old").await.assert_redirect("/new#part");
+    client.get("/old?a=1").await.assert_redirect("/new?a=1#part");
+    client.get("/other?a=1").await.assert_redirect("/new?b=2&a=1#part");
+}
+
 #[tokio::test]
 async fn https_keeps_the_host_and_drops_the_port() {
     let client = client(Redirects::new().https(true));
@@ -102,6 +138,9 @@ async fn below_a_mount_paths_begin_at_the_mount() {
         .layer(Redirects::new().permanent("/old", "/new").https(true))
         .app(Router::new().route("/new", get(async || "new")));
     let client = Client::new(Router::new().mount("/section", section));
+    let own = Stack::new().layer(Redirects::new().permanent("/", "/new")).app(handler(async || "new"));
+    let root = Client::new(Router::new().mount("/section", own));
+    root.get("/section").await.assert_redirect("/section/new");
     let page = client.get("https://localhost/section/old").await;
     assert_eq!(page.header("location"), Some("/section/new"));
     let page = client.get("/section/old").await;

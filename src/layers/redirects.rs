@@ -1,11 +1,12 @@
 //! Sends clients from old addresses to new ones.
 
 use crate::hosts::Host;
-use crate::request::OriginalUri;
+use crate::request::mount_prefix;
 use crate::rewrite::{Found, Table};
 use crate::site::{About, Start};
 use crate::{Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, Result, Service};
 use http::StatusCode;
+use http::header::HOST;
 use std::panic::Location;
 
 /// Redirects by a table of old paths, and to the site's one address: host, scheme, last slash. In one step, whatever is wrong.
@@ -15,7 +16,8 @@ use std::panic::Location;
 /// - Permanent ones are 308 (RFC 9110 §15.4.9), temporary ones 307: method and body are kept.
 /// - No request can choose the host that it is sent to: a parameter cannot stand in the host of an address, and a path made of
 ///   parameters begins with one slash.
-/// - What leads in a circle is reported when the site starts.
+/// - Paths that lead to each other in a circle are reported when the site starts. Addresses are not followed, be they of the
+///   site's own host.
 ///
 /// What nginx does by `return` and by `rewrite … permanent` is mostly a line of this. By the query or by headers nothing is chosen:
 /// that is a handler's work, or an `async fn` as a layer.
@@ -100,7 +102,8 @@ impl Redirects {
 
     /// The host by which the site is reached; requests for others are sent there, by 308. By default every host is right.
     ///
-    /// With a port it is compared with that, else in names only.
+    /// With a port it is compared with that, the scheme's own where the request names none; else in names only. What is no host at
+    /// all is another one.
     pub fn canonical_host(mut self, host: &str) -> Self {
         match Host::parse(host) {
             Some(parsed) => self.host = Some(parsed.to_string()),
@@ -148,18 +151,27 @@ impl Redirects {
 
     /// `https://www.example.org`, if the request is for another address.
     fn origin(&self, req: &Request) -> Option<String> {
-        let asked = Host::of(req)?;
-        let right = self.host.as_deref().and_then(Host::parse);
+        let asked = Host::of(req);
+        if asked.is_none() && !req.headers().contains_key(HOST) {
+            // HTTP/1.0: it would come again without one.
+            return None;
+        }
+        let mut right = self.host.as_deref().and_then(Host::parse);
+        let (scheme, port) = if self.https || req.is_https() { ("https", 443) } else { ("http", 80) };
         let elsewhere = right.as_ref().is_some_and(|right| {
-            let port = right.port.is_some() && right.port != asked.port;
-            right.name != asked.name || port
+            asked.as_ref().is_none_or(|asked| {
+                right.name != asked.name || right.port.is_some_and(|right| right != asked.port.unwrap_or(port))
+            })
         });
         let insecure = self.https && !req.is_https();
         if !elsewhere && !insecure {
             return None;
         }
-        let scheme = if self.https || req.is_https() { "https" } else { "http" };
-        let host = right.map_or_else(|| asked.name.into_owned(), |right| right.to_string());
+        if let Some(right) = &mut right {
+            // Clients leave it out, too (RFC 9110 §4.2.3).
+            right.port = right.port.filter(|right| *right != port);
+        }
+        let host = right.map(|right| right.to_string()).or_else(|| Some(asked?.name.into_owned()))?;
         Some(format!("{scheme}://{host}"))
     }
 
@@ -173,7 +185,7 @@ impl Redirects {
             return None;
         }
         // Below a mount the client's path is longer than ours.
-        let whole = req.extensions().get::<OriginalUri>().map_or(path, |original| original.0.path());
+        let whole = req.original_path();
         let permanent = rewritten.as_ref().is_none_or(|(_, permanent)| *permanent);
         let mut to = match rewritten {
             Some((Found::Gone, _)) => {
@@ -182,14 +194,16 @@ impl Redirects {
             }
             Some((Found::Url(url), _)) => url,
             Some((Found::Path(path), _)) => {
-                let mount = whole.strip_suffix(req.uri().path()).unwrap_or_default();
+                let mount = mount_prefix(req.extensions(), req.uri().path());
                 format!("{}{mount}{path}", origin.as_deref().unwrap_or_default())
             }
             None => format!("{}{whole}", origin.as_deref().unwrap_or_default()),
         };
         if let Some(query) = req.uri().query() {
+            let fragment = to.find('#').map(|at| to.split_off(at));
             to.push(if to.contains('?') { '&' } else { '?' });
             to.push_str(query);
+            to.push_str(fragment.as_deref().unwrap_or_default());
         }
         Some(Ok(if permanent { Redirect::permanent(to) } else { Redirect::temporary(to) }))
     }
