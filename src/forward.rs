@@ -1,10 +1,11 @@
 //! `Forward` and `Include`: another path of the same site as the answer, or as a part of it.
 
+use crate::cookie::cookies;
 use crate::request::{OriginalUri, mount_prefix};
 use crate::site::Needs;
 use crate::{Body, Error, FromRequest, IntoResponse, Request, Response, ResponseExt, Result};
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, SET_COOKIE, TRAILER, TRANSFER_ENCODING,
 };
 use http::request::Parts;
@@ -12,13 +13,15 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 
 /// Answers with what another path of the same site answers; the client sees nothing of it.
 ///
 /// The layer [`Forwards`](crate::layers::Forwards) asks what is below it once more: by `GET` (or `HEAD`), without a body, at the
 /// path, which begins where that layer stands. The headers are the client's, and what the layers above have put into the
-/// request's extensions is there again. Cookies of the answer that forwards are sent beside those of the other.
+/// request's extensions is there again. Cookies that the answer sets which forwards are there too, as if the client had sent
+/// them: a session that was begun for a flash message is the other path's session. They are sent beside those of the other answer.
 ///
 /// A path that forwards to one that it came from is refused, with the whole chain named.
 ///
@@ -295,20 +298,110 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Sends the cookies of an earlier answer beside those of the one that is sent, which knows later values of the same.
-pub(crate) fn merge_cookies(earlier: Vec<HeaderValue>, headers: &mut HeaderMap) {
-    let name = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
-    let later: Vec<_> = headers.get_all(SET_COOKIE).iter().cloned().collect();
-    let names: Vec<_> = later.iter().map(name).collect();
-    let kept = earlier.into_iter().filter(|cookie| !names.contains(&name(cookie)));
-    let all: Vec<_> = kept.chain(later).collect();
-    headers.remove(SET_COOKIE);
-    for cookie in all {
-        headers.append(SET_COOKIE, cookie);
+/// The cookies that answers to one request have set on the way to the one that is sent.
+///
+/// What is asked next gets them as if the client had sent them: a flash message that was put into a session just now is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Cookies {
+    /// Of the client's own request: where cookies belong that do not say it.
+    directory: String,
+    set: Vec<SetCookie>,
+}
+
+/// One line `Set-Cookie` (RFC 6265 §4.1).
+#[derive(Clone, Debug)]
+struct SetCookie {
+    line: HeaderValue,
+    name: String,
+    /// `None`: it is to be forgotten.
+    value: Option<String>,
+    path: String,
+    domain: String,
+}
+
+impl Cookies {
+    /// None yet; of the client's request this is the head.
+    pub(crate) fn new(head: &Parts) -> Self {
+        let path = original_path(head);
+        // §5.1.4
+        let directory = path.rfind('/').filter(|at| *at > 0).map_or("/", |at| &path[..at]);
+        Self { directory: directory.to_owned(), set: Vec::new() }
+    }
+
+    /// Takes the cookies of one more answer: its values are the later ones.
+    pub(crate) fn take(&mut self, headers: &mut HeaderMap) {
+        for line in headers.get_all(SET_COOKIE) {
+            let cookie = SetCookie::parse(line, &self.directory);
+            // The same one has the same name, domain and path (§5.3).
+            self.set.retain(|other| {
+                (&other.name, &other.domain, &other.path) != (&cookie.name, &cookie.domain, &cookie.path)
+            });
+            self.set.push(cookie);
+        }
+        headers.remove(SET_COOKIE);
+    }
+
+    /// Has the answer that is sent set them, after it has been taken itself.
+    pub(crate) fn give(self, headers: &mut HeaderMap) {
+        for cookie in self.set {
+            headers.append(SET_COOKIE, cookie.line);
+        }
+    }
+
+    /// Puts them among the cookies of the next request, where its path is one of theirs.
+    pub(crate) fn send(&self, parts: &mut Parts) {
+        let path = original_path(parts);
+        let mine: Vec<_> = self.set.iter().filter(|cookie| cookie.is_for(path)).collect();
+        if mine.is_empty() {
+            return;
+        }
+        let others = cookies(&parts.headers).filter(|(name, _)| !mine.iter().any(|cookie| cookie.name == *name));
+        let set = mine.iter().filter_map(|cookie| Some((cookie.name.as_str(), cookie.value.as_deref()?)));
+        let all: Vec<String> = others.chain(set).map(|(name, value)| format!("{name}={value}")).collect();
+        parts.headers.remove(COOKIE);
+        // Made of headers, which it would be again.
+        if let Ok(line) = HeaderValue::try_from(all.join("; "))
+            && !all.is_empty()
+        {
+            parts.headers.insert(COOKIE, line);
+        }
     }
 }
 
-/// The cookies that an answer sets.
-pub(crate) fn cookies_of(headers: &HeaderMap) -> Vec<HeaderValue> {
-    headers.get_all(SET_COOKIE).iter().cloned().collect()
+fn original_path(head: &Parts) -> &str {
+    head.extensions.get::<OriginalUri>().map_or(&head.uri, |original| &original.0).path()
+}
+
+impl SetCookie {
+    fn parse(line: &HeaderValue, directory: &str) -> Self {
+        let text = String::from_utf8_lossy(line.as_bytes());
+        let mut attributes = text.split(';');
+        let (name, value) = attributes.next().and_then(|pair| pair.split_once('=')).unwrap_or_default();
+        let (mut path, mut domain, mut life, mut expires) = (directory, String::new(), None, None);
+        for attribute in attributes {
+            let (key, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+            let value = value.trim();
+            match key.trim().to_ascii_lowercase().as_str() {
+                "path" if value.starts_with('/') => path = value,
+                "domain" => domain = value.trim_start_matches('.').to_ascii_lowercase(),
+                "max-age" => life = value.parse::<i64>().ok().or(life),
+                "expires" => expires = httpdate::parse_http_date(value).ok().or(expires),
+                _ => {}
+            }
+        }
+        let over = life.map_or_else(|| expires.is_some_and(|at| at <= SystemTime::now()), |life| life <= 0);
+        Self {
+            line: line.clone(),
+            name: name.trim().to_owned(),
+            value: (!over).then(|| value.trim().to_owned()),
+            path: path.to_owned(),
+            domain,
+        }
+    }
+
+    /// §5.1.4
+    fn is_for(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.path.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'))
+    }
 }

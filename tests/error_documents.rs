@@ -120,6 +120,20 @@ async fn cookies_of_both_are_sent() {
 }
 
 #[tokio::test]
+async fn a_document_has_the_cookies_that_the_failure_sets() {
+    async fn fails() -> Response {
+        let mut response = StatusCode::FORBIDDEN.into_response();
+        response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static("session=new; Path=/"));
+        response
+    }
+    async fn page(req: purlin::Request) -> String {
+        req.headers()["cookie"].to_str().unwrap().to_owned()
+    }
+    let routes = Router::new().route("/", get(fails)).route("/errors/{status}", get(page));
+    client(own(), routes).get("/").header("cookie", "session=old; a=1").await.assert_contains("a=1; session=new");
+}
+
+#[tokio::test]
 async fn below_a_mount_documents_are_the_mounts_own() {
     let section = Stack::new().layer(own()).app(routes());
     let client = Client::new(Stack::new().layer(ErrorPages::new()).app(Router::new().mount("/section", section)))

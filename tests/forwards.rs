@@ -108,6 +108,77 @@ async fn cookies_of_both_answers_are_sent_and_the_later_value_counts() {
 }
 
 #[tokio::test]
+async fn cookies_are_the_same_by_name_domain_and_path() {
+    fn with(cookies: &[&'static str], mut response: Response) -> Response {
+        for cookie in cookies {
+            response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+        response
+    }
+    let first = ["a=1; Path=/", "a=2; Path=/shop", "a=3; Path=/; Domain=example.org", "b=1", "c=1; path=/x"];
+    let second = ["a=4; path=/", "a=5; Path=/; domain=.EXAMPLE.org", "b=2; Path=/dir"];
+    let routes = Router::new()
+        .route("/dir/page", get(move || async move { with(&first, Forward::to("/y").into_response()) }))
+        .route("/y", get(move || async move { with(&second, text("y")) }));
+    let page = client(routes).get("/dir/page").await;
+    let cookies: Vec<_> = page.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(
+        cookies,
+        ["a=2; Path=/shop", "c=1; path=/x", "a=4; path=/", "a=5; Path=/; domain=.EXAMPLE.org", "b=2; Path=/dir"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_first_answer_sets_the_second_request_has() {
+    async fn sets() -> Response {
+        let mut response = Forward::to("/shows").into_response();
+        let lines = [
+            "kept=new; Path=/; HttpOnly",
+            "gone=; Path=/; Max-Age=0",
+            "old=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            "elsewhere=1; Path=/shop",
+            "here=1; Path=/shows; Max-Age=60",
+        ];
+        for line in lines {
+            response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(line));
+        }
+        response
+    }
+    async fn shows(req: Request) -> String {
+        let lines: Vec<_> = req.headers().get_all("cookie").iter().map(|line| line.to_str().unwrap()).collect();
+        lines.join(" | ")
+    }
+    let routes = Router::new().route("/", get(sets)).route("/shows", get(shows));
+    let page = client(routes).get("/").header("cookie", "kept=before; gone=1; old=1; other=1").await;
+    assert_eq!(page.text(), "other=1; kept=new; here=1");
+}
+
+#[tokio::test]
+async fn a_flash_of_the_first_answer_is_shown_by_the_second_and_there_is_one_session() {
+    use purlin::Session;
+    use purlin::config::{Secret, SecretKeys};
+    use purlin::layers::Sessions;
+    use purlin::session::CookieStore;
+    async fn refuses(session: Session) -> Result<Forward> {
+        session.insert("flash", &"please sign in")?;
+        Ok(Forward::to("/login"))
+    }
+    async fn login(session: Session) -> Result<String> {
+        let flash = session.get::<String>("flash")?.unwrap_or_default();
+        session.insert("seen", &true)?;
+        Ok(flash)
+    }
+    let routes = Router::new().route("/account", get(refuses)).route("/login", get(login));
+    let store = CookieStore::new(&SecretKeys::new(Secret::new("0123456789abcdef0123456789abcdef")));
+    let app = Stack::new().layer(Forwards::new()).layer(Sessions::new(store)).app(routes);
+    let client = Client::new(app);
+    let page = client.get("/account").await;
+    assert_eq!(page.text(), "please sign in");
+    assert_eq!(page.headers().get_all("set-cookie").iter().count(), 1);
+    assert_eq!(client.get("/login").await.text(), "please sign in");
+}
+
+#[tokio::test]
 async fn a_circle_is_refused_with_its_chain() {
     let routes = Router::new()
         .route("/a", get(async || Forward::to("/b")))

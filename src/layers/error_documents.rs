@@ -2,14 +2,14 @@
 
 use crate::document::{Detailed, Failed, LeftAlone};
 use crate::failure::{Accept, Format, lacks_page};
-use crate::forward::{Aside, cookies_of, merge_cookies, request};
+use crate::forward::{Aside, Cookies, request};
 use crate::request::OriginalUri;
 use crate::response::CarriedError;
 use crate::site::{About, Start};
 use crate::{Error, MatchedRoute, Middleware, Request, Response, ResponseExt, Result, Service, View};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, EXPIRES, LAST_MODIFIED, LOCATION, SET_COOKIE, VARY,
+    ETAG, EXPIRES, LAST_MODIFIED, LOCATION, VARY,
 };
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// templates. The route is asked by `GET` and told of the failure as [`Failed`]; nothing but its page is used.
 ///
 /// - The status stays that of the failure, and so do its headers (`Allow`, `WWW-Authenticate`, `Retry-After`) and the error
-///   that it carries, for the log and the reports above. Cookies of both are sent.
+///   that it carries, for the log and the reports above. Cookies of both are sent, and the document is asked with those of the failure.
 /// - A document that fails itself, or is no success, is logged, and the answer stays as it was: for [`ErrorPages`] above.
 ///   It is never asked for a document of its own.
 /// - Documents are for browsers. Who asks for JSON, Markdown or anything is left to [`ErrorPages`], which has problem details
@@ -108,9 +108,12 @@ impl ErrorDocuments {
     /// The failure with its document, or as it was.
     async fn shown(&self, mut failure: Response, head: Parts, next: &impl Service) -> Response {
         let path = self.path_for(failure.status());
-        let document = match self.document(&failure, &head, &path, next).await {
+        let mut cookies = Cookies::new(&head);
+        cookies.take(failure.headers_mut());
+        let document = match self.document(&failure, &head, &path, &cookies, next).await {
             Ok(document) => document,
             Err(error) => {
+                cookies.give(failure.headers_mut());
                 tracing::error!(
                     document = path,
                     status = failure.status().as_u16(),
@@ -131,8 +134,6 @@ impl ErrorDocuments {
         for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, ETAG, LAST_MODIFIED] {
             headers.remove(name);
         }
-        let cookies = cookies_of(headers);
-        headers.remove(SET_COOKIE);
         // What varies, of both; else what the failure says itself goes before what the document does.
         let varies: Vec<HeaderValue> = headers.get_all(VARY).iter().cloned().collect();
         let own: Vec<_> = headers.keys().filter(|name| **name != VARY).cloned().collect();
@@ -147,7 +148,8 @@ impl ErrorDocuments {
         if !self.every_client {
             parts.headers.append(VARY, HeaderValue::from_static("accept"));
         }
-        merge_cookies(cookies, &mut parts.headers);
+        cookies.take(&mut parts.headers);
+        cookies.give(&mut parts.headers);
         // A view that is rendered above has the links of its own route.
         let route = parts.extensions.get::<View>().and_then(|_| parts.extensions.get::<MatchedRoute>().cloned());
         parts.extensions.extend(std::mem::take(failure.extensions_mut()));
@@ -158,8 +160,17 @@ impl ErrorDocuments {
         Response::from_parts(parts, body)
     }
 
-    async fn document(&self, failure: &Response, head: &Parts, path: &str, next: &impl Service) -> Result<Response> {
-        let mut req = request(head, path, Aside::Part)?;
+    async fn document(
+        &self,
+        failure: &Response,
+        head: &Parts,
+        path: &str,
+        cookies: &Cookies,
+        next: &impl Service,
+    ) -> Result<Response> {
+        let (mut parts, body) = request(head, path, Aside::Part)?.into_parts();
+        cookies.send(&mut parts);
+        let mut req = Request::from_parts(parts, body);
         if head.method == http::Method::HEAD {
             *req.method_mut() = http::Method::HEAD;
         }

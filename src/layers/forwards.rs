@@ -1,6 +1,6 @@
 //! Lets handlers answer by another path of the site, and take the answers of other paths as values.
 
-use crate::forward::{Aside, Call, Chain, Forward, InnerStack, cookies_of, merge_cookies, request, retargeted};
+use crate::forward::{Aside, Call, Chain, Cookies, Forward, InnerStack, request, retargeted};
 use crate::replay::Replay;
 use crate::service::BoxFuture;
 use crate::site::About;
@@ -59,21 +59,23 @@ impl Forwards {
     }
 
     async fn answer(&self, req: Request, next: &impl Service, mut chain: Chain) -> Result<Response> {
+        let mut cookies: Option<Cookies> = None;
         let (mut head, body) = req.into_parts();
         let mut body = Replay::new(body, self.max_body);
-        let mut cookies = Vec::new();
         loop {
             let again = body.body().ok_or_else(|| {
                 Error::internal(format!("more than {} bytes were read of the body that is to be kept", self.max_body))
             })?;
             let mut response = self.ask(&head, again, next, &chain).await;
             let Some(forward) = response.extensions_mut().remove::<Forward>() else {
-                if !cookies.is_empty() {
-                    merge_cookies(cookies, response.headers_mut());
+                if let Some(mut cookies) = cookies {
+                    cookies.take(response.headers_mut());
+                    cookies.give(response.headers_mut());
                 }
                 return Ok(response);
             };
-            cookies.extend(cookies_of(response.headers()));
+            let cookies = cookies.get_or_insert_with(|| Cookies::new(&head));
+            cookies.take(response.headers_mut());
             let mut parts = if forward.keeps_the_request() {
                 retargeted(&head, forward.target())?
             } else {
@@ -82,6 +84,7 @@ impl Forwards {
                 parts
             };
             chain = chain.and(&parts.method, &parts.uri, self.max_depth)?;
+            cookies.send(&mut parts);
             parts.extensions.extend(forward.into_extensions());
             head = parts;
         }
