@@ -7,8 +7,8 @@ use crate::site::{Outline, RouteInfo, Start};
 use crate::{Body, Context as _, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -31,15 +31,17 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 /// Answers with what another server answers, by HTTP/1.1: an older application, one in another language, a service of one's own.
 ///
-/// - Bodies are streamed both ways. Headers of the connection itself (RFC 9110 §7.6.1) are not passed on, in either direction;
-///   `Via` is added (§7.6.3).
+/// - Bodies are streamed both ways, with their trailers. Headers of the connection itself (RFC 9110 §7.6.1) are not passed on, in
+///   either direction; `Via` is added (§7.6.3), by which a proxy that leads to itself is found. `Max-Forwards` is counted
+///   (§7.6.2).
 /// - The server is told who asks, in `Forwarded` (RFC 7239) and in `X-Forwarded-For`, `-Proto`, `-Host` and, below a mount,
 ///   `-Prefix`: the client's address as [`RequestExt::client_ip`] has it. What came with the request of these is not passed on: see
 ///   [`TrustedProxies`](crate::layers::TrustedProxies).
 /// - `Host` stays that of the client, by which the server makes its links; [`own_host`](Proxy::own_host) sends its own.
 /// - Which server is asked, no request decides: of its target the path and the query are taken, below a mount the rest of the path.
 ///   Where the address has a path, that goes before it, and `..` does not lead out of it.
-/// - An upgrade that the server agrees to (a WebSocket) is tunnelled until either side ends it, nothing has passed for a while, or
+/// - A WebSocket that the server agrees to is tunnelled, and no other upgrade: behind one to another protocol, HTTP/2 say, requests
+///   would go past this site. It is tunnelled until either side ends it, nothing has passed for a while, or
 ///   this server stops. It is one of the [`max_connections`](Proxy::max_connections) for as long.
 /// - Connections are kept and used again. A request which a kept connection has lost is sent again if it is safe to (§9.2.2).
 ///
@@ -49,8 +51,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 /// # Errors
 ///
 /// Carried, for error pages, the log and reports: 502 Bad Gateway (RFC 9110 §15.6.3) where it cannot be reached or answers no
-/// HTTP, 504 Gateway Timeout where it does not answer in time, 503 where too many requests wait for it, 400 for a path that
-/// leads out of its own, and the request body's own error where that is what failed. An address that is none is reported when
+/// HTTP, 504 Gateway Timeout where it does not answer in time, 503 where too many requests wait for it, 508 Loop Detected (RFC 5842
+/// §7.2) for a request that came by this proxy already, 400 for a path that leads out of its own, and the request body's own error where that is what failed. An address that is none is reported when
 /// the site starts.
 ///
 /// ```
@@ -148,17 +150,31 @@ impl Proxy {
         if req.method() == Method::CONNECT {
             return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "a proxy of this kind opens no tunnels to others"));
         }
+        if let Some(answer) = last_stop(&mut req) {
+            return answer;
+        }
         let upgrade = upgrade_of(&mut req);
         let target = to.target(req.uri())?;
         let asked = Asked::of(&req);
         let (mut head, body) = req.into_parts();
         let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), failed: None }));
-        self.tell(&mut head.headers, to, asked, upgrade.as_ref().map(|(protocol, _)| protocol))?;
+        self.tell(&mut head.headers, to, asked, upgrade.is_some())?;
         head.uri = target;
         head.version = Version::HTTP_11;
         head.extensions = http::Extensions::new();
         // Known to hyper by the body, which a layer may have changed.
-        head.headers.remove(CONTENT_LENGTH);
+        let length = head.headers.remove(CONTENT_LENGTH);
+        if body.is_end_stream() {
+            // RFC 9110 §8.6: there could be one, and there is none.
+            if length.is_some_and(|length| length == "0")
+                || [Method::POST, Method::PUT, Method::PATCH].contains(&head.method)
+            {
+                head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+        } else if body.size_hint().exact().is_none() {
+            // Unless it is told, hyper leaves out the body of a GET.
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let body = if body.as_bytes().is_some() { body } else { Body::new(Leaving { body, sent: sent.clone() }) };
         let (answer, lease) = match self.exchange(to, http::Request::from_parts(head, body), &sent).await {
             Ok(exchanged) => exchanged,
@@ -172,9 +188,16 @@ impl Proxy {
     }
 
     /// Makes the headers of the request those that the server is to see.
-    fn tell(&self, headers: &mut HeaderMap, to: &Upstream, asked: Asked, upgrade: Option<&HeaderValue>) -> Result<()> {
-        let Asked { client, scheme, host, prefix } = asked;
+    fn tell(&self, headers: &mut HeaderMap, to: &Upstream, asked: Asked, upgrade: bool) -> Result<()> {
+        let Asked { client, scheme, host, prefix, version } = asked;
+        let name = self.pool.name.as_str();
+        if listed(headers, VIA).any(|by| by.split(' ').nth(1) == Some(name)) {
+            let message = format!("the request came by this proxy already: {} leads back to it", self.address);
+            return Err(Error::new(StatusCode::LOOP_DETECTED, message));
+        }
+        let trailers = listed(headers, TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
         end_to_end(headers);
+        join_cookies(headers)?;
         let spoken: Vec<HeaderName> = headers.keys().filter(|name| is_of_proxy(name)).cloned().collect();
         for name in spoken {
             headers.remove(name);
@@ -194,13 +217,18 @@ impl Proxy {
         if let Some(prefix) = prefix {
             headers.insert(X_FORWARDED_PREFIX, HeaderValue::try_from(prefix)?);
         }
-        headers.append(VIA, HeaderValue::from_static("1.1 purlin"));
+        headers.append(VIA, HeaderValue::try_from(format!("{version} {name}"))?);
         if self.own_host || !headers.contains_key(HOST) {
             headers.insert(HOST, to.authority.clone());
         }
-        if let Some(protocol) = upgrade {
+        if upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, protocol.clone());
+            headers.insert(UPGRADE, WEBSOCKET);
+        }
+        // RFC 9110 §10.1.4
+        if trailers {
+            headers.append(CONNECTION, HeaderValue::from_static("te"));
+            headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         Ok(())
     }
@@ -287,11 +315,12 @@ impl Proxy {
         &self,
         mut answer: http::Response<Incoming>,
         lease: Lease,
-        upgrade: Option<(HeaderValue, OnUpgrade)>,
+        upgrade: Option<OnUpgrade>,
     ) -> Result<Response> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some((_, client)), Some(protocol)) = (upgrade, answer.headers().get(UPGRADE).cloned()) else {
-                let message = format!("{} changed the protocol, which nobody had asked for", self.address);
+            let right = listed(answer.headers(), UPGRADE).all(is_websocket) && answer.headers().contains_key(UPGRADE);
+            let Some(client) = upgrade.filter(|_| right) else {
+                let message = format!("{} changed the protocol to one that nobody had asked for", self.address);
                 return Err(Error::new(StatusCode::BAD_GATEWAY, message));
             };
             let server = hyper::upgrade::on(&mut answer);
@@ -299,10 +328,19 @@ impl Proxy {
             let mut response = answer.map(|_| Body::empty());
             end_to_end(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            response.headers_mut().insert(UPGRADE, protocol);
+            response.headers_mut().insert(UPGRADE, WEBSOCKET);
             return Ok(response);
         }
         let (mut head, incoming) = answer.into_parts();
+        if head.headers.contains_key(TRANSFER_ENCODING) {
+            // No other was offered, and hyper takes off no other.
+            if !listed(&head.headers, TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case("chunked")) {
+                let message = format!("{} answered in a transfer coding that it was not offered", self.address);
+                return Err(Error::new(StatusCode::BAD_GATEWAY, message));
+            }
+            // RFC 9112 §6.3: that length is not the body's.
+            head.headers.remove(CONTENT_LENGTH);
+        }
         end_to_end(&mut head.headers);
         head.version = Version::HTTP_11;
         let mut body = Arriving { incoming, limit: self.idle_timeout, timer: None, lease: Some(lease) };
@@ -397,6 +435,41 @@ fn end_to_end(headers: &mut HeaderMap) {
     }
 }
 
+/// What stands between the commas of a header.
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 may spread cookies over lines, which HTTP/1.1 may not.
+fn join_cookies(headers: &mut HeaderMap) -> Result<()> {
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1 {
+        let line = HeaderValue::from_bytes(&lines.join(&b"; "[..]))?;
+        headers.insert(COOKIE, line);
+    }
+    Ok(())
+}
+
+/// Counts through how many servers `TRACE` and `OPTIONS` may still go (RFC 9110 §7.6.2), and answers where this is the last.
+fn last_stop(req: &mut Request) -> Option<Result<Response>> {
+    let method = req.method().clone();
+    if method != Method::TRACE && method != Method::OPTIONS {
+        return None;
+    }
+    let left: u64 = req.headers().get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()?;
+    let Some(left) = left.checked_sub(1) else {
+        return Some(if method == Method::OPTIONS {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        } else {
+            // What it would send back has the client's cookies in it.
+            Err(Error::new(StatusCode::NOT_IMPLEMENTED, "this server does not answer TRACE itself"))
+        });
+    };
+    req.headers_mut().insert(MAX_FORWARDS, left.into());
+    None
+}
+
 /// An address as `Forwarded` has it (RFC 7239 §6).
 fn node(address: Option<IpAddr>) -> String {
     match address {
@@ -412,6 +485,7 @@ struct Asked {
     scheme: &'static str,
     host: Option<String>,
     prefix: Option<String>,
+    version: &'static str,
 }
 
 impl Asked {
@@ -421,6 +495,12 @@ impl Asked {
             client: req.client_ip(),
             scheme: if req.is_https() { "https" } else { "http" },
             host: Host::of(req).map(|host| host.to_string()),
+            version: match req.version() {
+                Version::HTTP_10 => "1.0",
+                Version::HTTP_2 => "2.0",
+                Version::HTTP_3 => "3.0",
+                _ => "1.1",
+            },
             prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
         }
     }
@@ -428,13 +508,18 @@ impl Asked {
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// The protocol that the client wants to change to, where its connection can be.
-fn upgrade_of(req: &mut Request) -> Option<(HeaderValue, OnUpgrade)> {
-    let lines = req.headers().get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    let wanted = lines.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    let protocol = req.headers().get(UPGRADE).filter(|_| wanted)?.clone();
-    req.extensions().get::<OnUpgrade>()?;
-    Some((protocol, hyper::upgrade::on(req)))
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+fn is_websocket(protocol: &str) -> bool {
+    protocol.eq_ignore_ascii_case("websocket")
+}
+
+/// Where the client wants its connection to become a WebSocket, and it can be one.
+fn upgrade_of(req: &mut Request) -> Option<OnUpgrade> {
+    let wanted = listed(req.headers(), CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let websocket = wanted && listed(req.headers(), UPGRADE).any(is_websocket);
+    req.extensions().get::<OnUpgrade>().filter(|_| websocket)?;
+    Some(hyper::upgrade::on(req))
 }
 
 /// Both ways, until both have ended, one fails, or nothing has passed for so long. Its place is taken until then.
@@ -539,6 +624,8 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// The connections to the server.
 #[derive(Debug)]
 struct Pool {
+    /// By which the proxy knows itself in `Via`: one that is its own, since a request may well go through several of a site.
+    name: String,
     idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
 }
@@ -559,7 +646,13 @@ impl Idle {
 
 impl Pool {
     fn new(connections: usize) -> Self {
-        Self { idle: Mutex::default(), permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))) }
+        let mut bytes = [0; 4];
+        let name = match getrandom::fill(&mut bytes) {
+            Ok(()) => format!("purlin-{:08x}", u32::from_be_bytes(bytes)),
+            Err(_) => "purlin".to_owned(),
+        };
+        let permits = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        Self { name, idle: Mutex::default(), permits }
     }
 
     /// The one that was used last.

@@ -78,6 +78,8 @@ async fn the_server_is_told_who_asks_and_what_is_of_the_connection_stays_here() 
         .header("te", "trailers")
         .header("proxy-authorization", "Basic eA==")
         .header("upgrade", "h2c")
+        .header("expect", "100-continue")
+        .header("x_forwarded_for", "1.2.3.4")
         .header("x-forwarded-for", "1.2.3.4")
         .header("x-real-ip", "1.2.3.4")
         .header("forwarded", "for=1.2.3.4")
@@ -86,18 +88,23 @@ async fn the_server_is_told_who_asks_and_what_is_of_the_connection_stays_here() 
         .await;
     let expected = [
         "POST /app/a%20b?c=d HTTP/1.1",
+        "connection: te",
         "content-length: 5",
         "cookie: a=b",
         "forwarded: for=203.0.113.9;proto=https;host=\"shop.example.org\"",
         "host: shop.example.org",
-        "via: 1.1 purlin",
+        "te: trailers",
+        "via: 1.1 purlin-*",
         "x-forwarded-for: 203.0.113.9",
         "x-forwarded-host: shop.example.org",
         "x-forwarded-prefix: /old",
         "x-forwarded-proto: https",
         "5 bytes",
     ];
-    assert_eq!(page.text(), expected.join("\n"));
+    // The proxy's own name, which it made up.
+    let text = page.text();
+    let via = text.find("purlin-").unwrap() + "purlin-".len();
+    assert_eq!(format!("{}*{}", &text[..via], &text[via + 8..]), expected.join("\n"));
     let own = self::client(Proxy::to(&address).own_host(true));
     let port = address.strip_prefix("http://").unwrap();
     own.get("/").await.assert_contains(&format!("\nhost: {port}\n"));
@@ -259,6 +266,157 @@ async fn a_body_that_breaks_off_or_stops_is_an_error_of_the_body() {
     .await;
     let page = client(Proxy::to(&stops).idle_timeout(Duration::from_millis(50))).get("/").await;
     assert_eq!(page.body_error().unwrap().status(), 504);
+}
+
+/// What a server of few words is asked, head and first bytes of the body.
+async fn asked(req: purlin::http::request::Builder, body: impl Into<Body>) -> String {
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (address, _) = raw(move |mut stream: TcpStream, _| {
+        let heard = heard.clone();
+        async move {
+            let mut said = head(&mut stream).await;
+            if said.contains("transfer-encoding: chunked") {
+                while !said.ends_with("0\r\n\r\n") {
+                    said.push(char::from(stream.read_u8().await.unwrap()));
+                }
+            }
+            heard.send(said).unwrap();
+            stream.write_all(OK).await.unwrap();
+        }
+    })
+    .await;
+    let answer = Proxy::to(&address).call(req.header("host", "localhost").body(body.into()).unwrap()).await;
+    assert_eq!(answer.status(), 200, "{:?}", answer.error());
+    soon(hears.recv()).await.unwrap()
+}
+
+struct Pieces(std::slice::Iter<'static, &'static str>);
+
+impl futures_core::Stream for Pieces {
+    type Item = purlin::Result<&'static str>;
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.next().map(|piece| Ok(*piece)))
+    }
+}
+
+fn pieces(pieces: &'static [&'static str]) -> Body {
+    Body::stream(Pieces(pieces.iter()))
+}
+
+#[tokio::test]
+async fn what_is_sent_is_what_http_1_has() {
+    use purlin::http::{Request, Version};
+    // RFC 9113 §8.2.3
+    let said =
+        asked(Request::get("/").header("cookie", "a=1").header("cookie", "b=2").version(Version::HTTP_2), "").await;
+    assert!(said.contains("\r\ncookie: a=1; b=2\r\n") && said.contains("\r\nvia: 2.0 purlin-"), "{said}");
+    assert!(!said.contains("content-length"), "{said}");
+    // The body of a GET stays, and so does its absence where there could be one.
+    let said = asked(Request::get("/").version(Version::HTTP_10), pieces(&["hello"])).await;
+    assert!(said.contains("transfer-encoding: chunked") && said.contains("\r\nhello\r\n"), "{said}");
+    assert!(said.contains("\r\nvia: 1.0 purlin-"), "{said}");
+    for (method, length, kept) in [("POST", None, true), ("DELETE", Some("0"), true), ("DELETE", None, false)] {
+        let mut req = Request::builder().method(method).uri("/");
+        if let Some(length) = length {
+            req = req.header("content-length", length);
+        }
+        let said = asked(req, "").await;
+        assert_eq!(said.contains("\r\ncontent-length: 0\r\n"), kept, "{said}");
+    }
+    let said = asked(Request::get("/").header("expect", "100-continue").header("via", "1.1 other"), "").await;
+    assert!(!said.contains("expect") && said.contains("\r\nvia: 1.1 other\r\nvia: 1.1 purlin-"), "{said}");
+}
+
+#[tokio::test]
+async fn max_forwards_is_counted() {
+    use purlin::http::Request;
+    for (method, sent, expected) in
+        [("OPTIONS", "2", "1"), ("TRACE", "1", "0"), ("GET", "0", "0"), ("OPTIONS", "x", "x")]
+    {
+        let said = asked(Request::builder().method(method).uri("/").header("max-forwards", sent), "").await;
+        assert!(said.contains(&format!("\r\nmax-forwards: {expected}\r\n")), "{said}");
+    }
+    let nobody = Proxy::to("http://127.0.0.1:1");
+    for (method, status) in [("OPTIONS", 204), ("TRACE", 501)] {
+        let req = Request::builder().method(method).uri("/").header("max-forwards", "0").body(Body::empty()).unwrap();
+        assert_eq!(nobody.call(req).await.status(), status, "{method}");
+    }
+}
+
+async fn answered(answer: &'static str) -> purlin::testing::Page {
+    let (address, _) = raw(async move |mut stream: TcpStream, _| {
+        head(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    client(Proxy::to(&address)).get("/").await
+}
+
+#[tokio::test]
+async fn what_is_of_the_servers_connection_stays_there() {
+    let page = answered(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\nContent-Length: 99\r\n\
+         Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Authenticate: Basic\r\n\
+         Upgrade: h2c\r\nX-End: 1\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    )
+    .await;
+    page.assert_status(200).assert_header("x-end", "1");
+    assert_eq!(page.text(), "hello");
+    for name in
+        ["content-length", "transfer-encoding", "connection", "keep-alive", "x-hop", "proxy-authenticate", "upgrade"]
+    {
+        page.assert_no_header(name);
+    }
+    let page = answered("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
+    page.assert_status(502);
+}
+
+#[tokio::test]
+async fn only_a_websocket_is_an_upgrade() {
+    let over = async |ask: &'static str, switch: &'static str| {
+        let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let (address, _) = raw(move |mut stream: TcpStream, _| {
+            let heard = heard.clone();
+            async move {
+                heard.send(head(&mut stream).await).unwrap();
+                stream.write_all(switch.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let (mut client, server) = tokio::io::duplex(4096);
+        tokio::spawn(async move { Server::new().serve_connection(Proxy::to(&address), server).await });
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        soon(client.read_exact(&mut answer)).await.unwrap();
+        (hears.recv().await.unwrap(), String::from_utf8(answer.to_vec()).unwrap())
+    };
+    let h2c = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    let ok = "HTTP/1.1 204 No Content\r\n\r\n";
+    let (said, answer) = over(h2c, ok).await;
+    assert!(!said.contains("upgrade") && !said.contains("http2-settings"), "{said}");
+    assert_eq!(answer, "HTTP/1.1 204");
+    let websocket = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket, h2c\r\n\r\n";
+    let other = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let (said, answer) = over(websocket, other).await;
+    assert!(said.contains("\r\nupgrade: websocket\r\n"), "{said}");
+    assert_eq!(answer, "HTTP/1.1 502");
+}
+
+/// Two proxies may well stand behind one another; the same one twice leads nowhere.
+#[tokio::test]
+async fn a_proxy_that_leads_to_itself_is_found() {
+    let address = upstream(purlin::handler(echo)).await;
+    let inner = upstream(Proxy::to(&address)).await;
+    client(Proxy::to(&inner)).get("/").await.assert_status(200).assert_contains("via: 1.1 purlin-");
+
+    let bound = Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let own = format!("http://{}", bound.addresses()[0].to_string().trim_start_matches("http://"));
+    let proxy = Proxy::to(&own);
+    tokio::spawn(bound.serve(proxy.clone(), std::future::pending()));
+    client(proxy).get("/").await.assert_status(508);
 }
 
 #[tokio::test]
