@@ -3,7 +3,8 @@
 use crate::replay::Replay;
 use crate::site::{Outline, Start};
 use crate::{BoxService, Request, Response, Result, Service};
-use http::StatusCode;
+use http::header::ALLOW;
+use http::{HeaderValue, StatusCode};
 use std::fmt;
 
 /// Asks applications in their order; one that answers 404 or 405 passes the request on to the next.
@@ -14,8 +15,9 @@ use std::fmt;
 /// - The **body** is read by nobody until an application reads it. What that one reads is kept, up to
 ///   [`max_body`](Cascade::max_body), and the next reads it from the beginning. If it read more than that, the request cannot
 ///   be passed on, and its answer is sent, whatever it is.
-/// - Where all pass, the first answer that is not a 404 is sent (a 405 with its `Allow` tells more), else the last. The
-///   error that it carries is still carried. Every other failure is an answer, and ends the search.
+/// - Where all pass, the first answer that is not a 404 is sent, which tells more, else the last. The error that it carries is
+///   still carried. If it is a 405, its `Allow` names the methods of all that have answered 405 (RFC 9110 §15.5.6).
+/// - Every other answer, be it a failure, ends the search.
 ///
 /// Two applications with equal names of routes are told apart by [`app_named`](Cascade::app_named).
 ///
@@ -82,33 +84,42 @@ impl Default for Cascade {
 
 impl Service for Cascade {
     async fn call(&self, req: Request) -> Response {
-        let Some(((_, last), before)) = self.apps.split_last() else {
+        let [(_, first), others @ ..] = self.apps.as_slice() else {
             return crate::Error::not_found("a cascade of no applications").into();
         };
-        if before.is_empty() {
-            return last.call(req).await;
+        if others.is_empty() {
+            return first.call(req).await;
         }
         let (head, body) = req.into_parts();
         let body = Replay::new(body, self.max_body);
         let mut telling: Option<Response> = None;
-        let mut again = body.body().unwrap_or_default();
-        for (_, app) in before {
-            let response = app.call(Request::from_parts(head.clone(), again)).await;
+        let mut allowed: Vec<String> = Vec::new();
+        let whole = body.body().unwrap_or_default();
+        let mut response = first.call(Request::from_parts(head.clone(), whole)).await;
+        for (_, app) in others {
             if !self.passes.contains(&response.status()) {
                 return response;
             }
             // It has read more than is kept, and passed all the same.
-            let Some(next) = body.body() else { return response };
-            again = next;
+            let Some(again) = body.body() else { return response };
+            note_methods(&response, &mut allowed);
             if response.status() != StatusCode::NOT_FOUND {
                 telling.get_or_insert(response);
             }
+            response = app.call(Request::from_parts(head.clone(), again)).await;
         }
-        let response = last.call(Request::from_parts(head, again)).await;
-        match telling {
-            Some(telling) if response.status() == StatusCode::NOT_FOUND => telling,
-            _ => response,
+        if !self.passes.contains(&response.status()) {
+            return response;
         }
+        note_methods(&response, &mut allowed);
+        let mut response = telling.unwrap_or(response);
+        // Made of headers, which it would be again.
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Ok(methods) = HeaderValue::try_from(allowed.join(", "))
+        {
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        response
     }
 
     fn describe(&self, outline: &mut Outline) {
@@ -119,6 +130,19 @@ impl Service for Cascade {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.apps.iter().try_for_each(|(name, app)| start.within(name.as_deref(), |start| app.start(start)))
+    }
+}
+
+/// Adds the methods that a 405 allows to those that are known already.
+fn note_methods(response: &Response, allowed: &mut Vec<String>) {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return;
+    }
+    let lines = response.headers().get_all(ALLOW).iter().filter_map(|line| line.to_str().ok());
+    for method in lines.flat_map(|line| line.split(',')).map(str::trim).filter(|method| !method.is_empty()) {
+        if !allowed.iter().any(|known| known == method) {
+            allowed.push(method.to_owned());
+        }
     }
 }
 

@@ -70,6 +70,34 @@ async fn a_405_tells_more_than_the_404_after_it() {
 }
 
 #[tokio::test]
+async fn where_all_lack_the_method_those_of_all_are_named() {
+    let first = Router::new().route("/a", get(async || "first"));
+    let second = Router::new().route("/a", post(async || "second"));
+    let third = Router::new().route("/a", get(async || "third").delete(async || "third"));
+    let client = Client::new(Cascade::new().app(first).app(Router::new()).app(second).app(third));
+    let page = client.put("/a").await;
+    page.assert_status(405);
+    assert_eq!(page.header("allow"), Some("GET, HEAD, OPTIONS, POST, DELETE"));
+    assert_eq!(page.headers().get_all("allow").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn the_first_that_tells_more_than_a_404_is_sent_only_if_all_pass() {
+    let says = |status: u16| handler(move || async move { StatusCode::from_u16(status).unwrap().into_response() });
+    let asked = async |statuses: [u16; 3], passes: &[u16]| {
+        let passes = passes.iter().map(|status| StatusCode::from_u16(*status).unwrap());
+        let app = statuses.into_iter().fold(Cascade::new(), |app, status| app.app(says(status))).passes(passes);
+        app.call(Request::default()).await.status().as_u16()
+    };
+    assert_eq!(asked([404, 403, 404], &[403, 404]).await, 403);
+    assert_eq!(asked([404, 403, 405], &[403, 404, 405]).await, 403);
+    assert_eq!(asked([404, 404, 404], &[404]).await, 404);
+    // The last one does not pass.
+    assert_eq!(asked([403, 403, 404], &[403]).await, 404);
+    assert_eq!(asked([404, 405, 410], &[404, 405]).await, 410);
+}
+
+#[tokio::test]
 async fn other_failures_end_the_search_and_are_carried() {
     async fn fails() -> Result<(), Error> {
         Err(Error::internal("the cellar is flooded"))
