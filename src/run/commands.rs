@@ -1,5 +1,6 @@
 //! What the commands of a site print, for people and for programs.
 
+use crate::capabilities::Capabilities;
 use crate::config::{Config, Setting};
 use crate::nearest::nearest;
 use crate::request::Connection;
@@ -146,11 +147,13 @@ pub(super) fn request(
         };
         request.headers_mut().insert(name, value);
     }
-    request.extensions_mut().insert(Connection::new(None, None));
+    // This thread, and this request.
+    let capabilities = Capabilities::new().run_once(true).threads(false);
+    request.extensions_mut().insert(Connection::new(None, None).with_capabilities(capabilities));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let app = app()?;
-        let life = Life::start(&app)?;
+        let life = Life::start_with(&app, capabilities)?;
         let response = app.call(request).await;
         let cause = response.error().map(|error| error.chain().collect::<Vec<_>>().join("\n  caused by: "));
         let (head, body) = response.into_parts();
@@ -340,5 +343,43 @@ mod files {
 
     pub(in crate::run) fn layers((): &(), _: bool) -> Result<()> {
         none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Request, Response, handler};
+    use http::StatusCode;
+    use std::sync::{Arc, Mutex};
+
+    /// An application that decides by the server hears of it here, too.
+    #[test]
+    fn a_request_by_the_command_line_says_that_it_is_the_only_one() {
+        type Heard = Arc<Mutex<Vec<Option<Capabilities>>>>;
+        struct Noting(Heard);
+        async fn takes(_: Capabilities) -> StatusCode {
+            StatusCode::OK
+        }
+        impl Service for Noting {
+            async fn call(&self, req: Request) -> Response {
+                use crate::RequestExt;
+                locked(&self.0).push(req.capabilities());
+                handler(takes).call(req).await
+            }
+            fn describe(&self, _: &mut crate::site::Outline) {}
+            fn start(&self, start: &mut crate::site::Start) -> Result<()> {
+                locked(&self.0).push(start.capabilities());
+                Ok(())
+            }
+        }
+        fn locked(heard: &Heard) -> std::sync::MutexGuard<'_, Vec<Option<Capabilities>>> {
+            heard.lock().unwrap()
+        }
+        let heard = Heard::default();
+        let app = BoxService::new(Noting(heard.clone()));
+        request(|| Ok(app), ("GET", "/"), &[], String::new(), false).unwrap();
+        let once = Some(Capabilities::new().run_once(true).threads(false));
+        assert_eq!(*locked(&heard), [once, once]);
     }
 }
