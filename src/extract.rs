@@ -392,18 +392,19 @@ impl FromRequest for Arc<Site> {
 #[derive(Clone, Debug)]
 pub struct Urls {
     site: Arc<Site>,
-    namespace: String,
+    route: MatchedRoute,
 }
 
 impl Urls {
-    /// The path of a route; a name is looked up among the routes of the same mount first.
+    /// The path of a route; a name is looked up among the routes of the same mount first. Of a route that is for another host, the
+    /// URL without its scheme: `//admin.example.org/`.
     ///
     /// # Errors
     ///
     /// See [`Site::url_for`].
     #[track_caller]
     pub fn url_for(&self, name: &str, params: &[(&str, &str)]) -> Result<String> {
-        self.site.url_for(&self.namespace, name, params)
+        self.site.url_from(self.route.host(), self.route.namespace(), name, params)
     }
 }
 
@@ -411,7 +412,7 @@ impl FromRequest for Urls {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let route = MatchedRoute::from_request(req).await?;
         let site = route.site().cloned().ok_or_else(|| Error::internal("the site has not been started"))?;
-        Ok(Self { site, namespace: route.namespace().to_owned() })
+        Ok(Self { site, route })
     }
 }
 

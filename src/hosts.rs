@@ -17,8 +17,9 @@ use std::panic::Location;
 /// - Names are compared without regard to case and without the root's dot; a name in another script is written as it is
 ///   sent, in punycode (`xn--bcher-kva.example`); an IPv6 address in whichever of its spellings.
 /// - Each application sees the whole path. What it is to have below a path is mounted by a [`Router`](crate::Router) within.
-/// - URLs that are made of names are paths: they lead to the same host. Two applications with equal names of routes are
-///   told apart by [`host_named`](Hosts::host_named).
+/// - URLs that are made of names are paths where they lead to the same host, and `//admin.example.org/path` to another: with the port
+///   of its pattern, if that has one. To the routes of a wildcard no other host has URLs, nor to those of the fallback. Two
+///   applications with equal names of routes are told apart by [`host_named`](Hosts::host_named).
 ///
 /// What decides is the header `Host`, into which the layer [`TrustedProxies`](crate::layers::TrustedProxies) above may have
 /// put that which the client asked for.
@@ -136,18 +137,22 @@ impl Service for Hosts {
             outline.problem(problem);
         }
         for mount in &self.mounts {
-            outline.mount("", mount.name.as_deref(), |outline| mount.service.describe(outline));
+            outline.on_host(&mount.pattern, |outline| {
+                outline.mount("", mount.name.as_deref(), |outline| mount.service.describe(outline));
+            });
         }
         if let Some(service) = &self.fallback {
-            service.describe(outline);
+            outline.on_host(REST, |outline| service.describe(outline));
         }
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
         for mount in &self.mounts {
-            start.within(mount.name.as_deref(), |start| mount.service.start(start))?;
+            start.on_host(&mount.pattern, |start| {
+                start.within(mount.name.as_deref(), |start| mount.service.start(start))
+            })?;
         }
-        self.fallback.as_ref().map_or(Ok(()), |service| service.start(start))
+        self.fallback.as_ref().map_or(Ok(()), |service| start.on_host(REST, |start| service.start(start)))
     }
 }
 
@@ -155,6 +160,22 @@ impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.mounts.iter().map(|mount| mount.pattern.to_string())).finish()
     }
+}
+
+/// How the hosts of the fallback are called in the outline.
+const REST: &str = "*";
+
+/// Of some patterns the one that decides for a host.
+pub(crate) fn most_telling<'a>(patterns: impl Iterator<Item = &'a str>, host: &str, https: bool) -> Option<&'a str> {
+    let host = Host::parse(host)?;
+    let rank = |text: &str| match Pattern::parse(text) {
+        Some(pattern) => pattern.fits(&host, https).then(|| Some(pattern.rank())),
+        None => (text == REST).then_some(None),
+    };
+    patterns
+        .filter_map(|pattern| Some((rank(pattern)?, pattern)))
+        .max_by_key(|(rank, _)| *rank)
+        .map(|(_, pattern)| pattern)
 }
 
 /// A host and its port, as `Host` has them (RFC 3986 §3.2.2), of which registered names are narrowed down to what names of hosts

@@ -242,6 +242,7 @@ where
     fn describe(&self, outline: &mut Outline) {
         outline.route(RouteInfo {
             name: None,
+            host: None,
             path: "/{*path}".to_owned(),
             methods: Vec::new(),
             handlers: vec![std::any::type_name::<S>()],

@@ -366,6 +366,7 @@ impl Service for Proxy {
         }
         outline.route(RouteInfo {
             name: None,
+            host: None,
             path: "/{*path}".to_owned(),
             methods: Vec::new(),
             handlers: vec![std::any::type_name::<Self>()],

@@ -52,6 +52,7 @@ pub struct Router {
 struct Here {
     site: Arc<Site>,
     namespace: String,
+    host: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -401,7 +402,12 @@ impl Service for Router {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         // Started twice (by a test, say), a router stays where it was first.
-        let _ = self.here.set(Here { site: start.site().clone(), namespace: start.namespace().to_owned() });
+        let here = Here {
+            site: start.site().clone(),
+            namespace: start.namespace().to_owned(),
+            host: start.host().map(str::to_owned),
+        };
+        let _ = self.here.set(here);
         for mount in &self.mounts {
             start.within(mount.name.as_deref(), |start| mount.service.start(start))?;
         }
@@ -638,6 +644,7 @@ impl Entry {
         }
         outline.route(RouteInfo {
             name: self.route.name.clone(),
+            host: None,
             path: self.pattern.to_string(),
             methods: self.route.methods.iter().map(|(method, _)| method.clone()).collect(),
             handlers: self.route.endpoints().map(|(_, endpoint)| endpoint.handler).collect(),
@@ -668,6 +675,12 @@ impl MatchedRoute {
     /// The prefix of route names where the router stands: `blog:` inside a mount named `blog`.
     pub fn namespace(&self) -> &str {
         self.here.get().map_or("", |here| &here.namespace)
+    }
+
+    /// The hosts that the router is for, where a [`Hosts`](crate::Hosts) stands above: see
+    /// [`RouteInfo::host`](crate::site::RouteInfo::host).
+    pub fn host(&self) -> Option<&str> {
+        self.here.get().and_then(|here| here.host.as_deref())
     }
 }
 

@@ -27,6 +27,8 @@ pub struct LayerInfo {
     pub written: Option<String>,
     /// The path of the mount it stands in; empty in the outermost stack.
     pub mount: String,
+    /// The host it stands below, as [`RouteInfo::host`].
+    pub host: Option<String>,
     /// The route it belongs to, for a layer of one route.
     pub route: Option<String>,
     provides: Vec<Noun>,
@@ -42,6 +44,9 @@ pub struct LayerInfo {
 pub struct RouteInfo {
     /// The name that URLs are made by, with those of the mounts it is in: `blog:post`.
     pub name: Option<String>,
+    /// The host it is for, as a [`Hosts`](crate::Hosts) has it: `admin.example.org`, `*.example.org`, and `*` for all that are
+    /// none of its hosts. `None` where no host decides.
+    pub host: Option<String>,
     /// The whole path, the mounts' included, in matchit's syntax: `/blog/{slug}`.
     pub path: String,
     /// The methods with a handler of their own; empty where any method is taken.
@@ -86,6 +91,7 @@ impl About {
             place,
             written: None,
             mount: String::new(),
+            host: None,
             route: None,
             provides: Vec::new(),
             needs: Vec::new(),
@@ -258,6 +264,7 @@ pub struct Outline {
     unmet: Vec<Unmet>,
     prefix: String,
     namespace: String,
+    host: Option<String>,
     route: Option<InRoute>,
     // Whom the outermost layer names that names anybody. Not in the site, which they hold.
     told: Option<Arc<dyn Told>>,
@@ -315,6 +322,7 @@ impl Outline {
         let depth = self.scope.len();
         for mut layer in about.layers {
             layer.mount.clone_from(&self.prefix);
+            layer.host.clone_from(&self.host);
             layer.route = self.route.as_ref().map(|route| route.name.clone());
             self.told = self.told.take().or(layer.told.take());
             let line = layer.line();
@@ -332,6 +340,7 @@ impl Outline {
     /// A route; its path and name are its own, without those of mounts.
     pub(crate) fn route(&mut self, mut route: RouteInfo) {
         route.path = join(&self.prefix, &route.path);
+        route.host.clone_from(&self.host);
         route.name = route.name.map(|name| format!("{}{name}", self.namespace));
         self.routes.push(route);
     }
@@ -393,6 +402,13 @@ impl Outline {
         self.namespace.truncate(namespace);
     }
 
+    /// What answers for hosts of this pattern.
+    pub(crate) fn on_host(&mut self, host: impl fmt::Display, draw: impl FnOnce(&mut Outline)) {
+        let before = self.host.replace(host.to_string());
+        draw(self);
+        self.host = before;
+    }
+
     /// Something which makes it impossible to serve: a whole sentence, with the place.
     pub fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
@@ -452,6 +468,20 @@ impl Outline {
     }
 }
 
+impl RouteInfo {
+    /// The path with its parameters put in.
+    #[track_caller]
+    pub(crate) fn fill(&self, name: &str, params: &[(&str, &str)]) -> Result<String> {
+        fill(&self.path, params)
+            .map_err(|problem| Error::internal(format!("the URL of `{name}` ({}): {problem}", self.path)))
+    }
+
+    /// Host and path, as they are printed.
+    fn shown(&self) -> String {
+        format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
 impl LayerInfo {
     /// The line that put it into the stack, of a file or of code.
     pub fn line(&self) -> String {
@@ -491,16 +521,34 @@ impl Site {
     }
 
     /// The route that answers at a path, and the path's parameters as they stand in it. `pattern` is the end of its own path, as
-    /// the router that matched it knows it.
-    pub(crate) fn route_at(&self, path: &str, pattern: Option<&str>) -> Option<(&RouteInfo, Vec<(String, String)>)> {
+    /// the router that matched it knows it; `host` is that of the route, where it is known.
+    pub(crate) fn route_at(
+        &self,
+        path: &str,
+        pattern: Option<&str>,
+        host: Option<&str>,
+    ) -> Option<(&RouteInfo, Vec<(String, String)>)> {
         let fitting = self.routes.iter().filter(|route| pattern.is_none_or(|end| route.path.ends_with(end)));
+        let fitting = fitting.filter(|route| is_of_host(route.host.as_deref(), host));
         let found = fitting.filter_map(|route| Some((route, params(&route.path, path)?)));
         // A route with fewer parameters goes first, as in the router.
         found.min_by_key(|(_, params)| params.len())
     }
 
-    /// The layers in the way of a request, outermost first; `route` is the path of the route that answers it.
-    pub(crate) fn layers_on(&self, method: &Method, path: &str, route: Option<&str>) -> Vec<&LayerInfo> {
+    /// The host pattern that decides for a host, if any of the site's does.
+    pub(crate) fn host_for(&self, host: &str, https: bool) -> Option<&str> {
+        crate::hosts::most_telling(self.routes.iter().filter_map(|route| route.host.as_deref()), host, https)
+    }
+
+    /// The layers in the way of a request, outermost first; `route` is the path of the route that answers it, and `host` the
+    /// host that this is for.
+    pub(crate) fn layers_on(
+        &self,
+        method: &Method,
+        path: &str,
+        route: Option<&str>,
+        host: Option<&str>,
+    ) -> Vec<&LayerInfo> {
         let below = |mount: &str| {
             mount.is_empty() || path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -508,7 +556,11 @@ impl Site {
             let (of_method, of_path) = of.rsplit_once(' ').unwrap_or_default();
             route == Some(of_path) && (of_method == method.as_str() || of_method == "any method of")
         };
-        let met = |layer: &&LayerInfo| below(&layer.mount) && layer.route.as_deref().is_none_or(of_route);
+        let met = |layer: &&LayerInfo| {
+            below(&layer.mount)
+                && layer.route.as_deref().is_none_or(of_route)
+                && is_of_host(layer.host.as_deref(), host)
+        };
         self.layers.iter().filter(met).collect()
     }
 
@@ -533,11 +585,13 @@ impl Site {
 
     /// The path of the route of this name, with its parameters put in and percent-encoded.
     ///
-    /// `namespace` is where the name is looked up first (`"blog:"` inside a mount named `blog`), then from the outermost.
+    /// `namespace` is where the name is looked up first (`"blog:"` inside a mount named `blog`), then from the outermost. Of a
+    /// route that is for one host of a [`Hosts`](crate::Hosts) it is the URL without its scheme: `//admin.example.org/`.
+    /// [`Urls`](crate::Urls) and templates know on which host they are, and leave that out.
     ///
     /// # Errors
     ///
-    /// No route of this name (the nearest one is named), a parameter missing, unknown, or empty.
+    /// No route of this name (the nearest one is named), a parameter missing, unknown, or empty; a route that is for many hosts.
     ///
     /// ```
     /// use purlin::{Router, Stack, get, text};
@@ -549,11 +603,32 @@ impl Site {
     /// ```
     #[track_caller]
     pub fn url_for(&self, namespace: &str, name: &str, params: &[(&str, &str)]) -> Result<String> {
-        let Some(route) = self.find(namespace, name) else {
-            return Err(Error::internal(self.no_such_name(name)));
-        };
-        fill(&route.path, params)
-            .map_err(|problem| Error::internal(format!("the URL of `{name}` ({}): {problem}", route.path)))
+        self.url_from(None, namespace, name, params)
+    }
+
+    /// The same on a page of this host.
+    #[track_caller]
+    pub(crate) fn url_from(
+        &self,
+        host: Option<&str>,
+        namespace: &str,
+        name: &str,
+        params: &[(&str, &str)],
+    ) -> Result<String> {
+        let route = self.find(namespace, name).ok_or_else(|| Error::internal(self.no_such_name(name)))?;
+        let path = route.fill(name, params)?;
+        match route.host.as_deref() {
+            Some(other) if host != Some(other) => {
+                if other.starts_with('*') {
+                    return Err(Error::internal(format!(
+                        "the URL of `{name}` ({other}{}): expected a route of one host, found one that many hosts have",
+                        route.path
+                    )));
+                }
+                Ok(format!("//{other}{path}"))
+            }
+            _ => Ok(path),
+        }
     }
 
     /// The route of this name, as [`url_for`](Site::url_for) finds it.
@@ -581,14 +656,16 @@ impl Site {
     pub fn stack_table(&self) -> String {
         let mut table = String::new();
         let width = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
-        let mut section: (&str, Option<&str>) = ("", None);
+        let mut section: (&str, &str, Option<&str>) = ("", "", None);
         for layer in &self.layers {
-            let here = (layer.mount.as_str(), layer.route.as_deref());
+            let here = (layer.host.as_deref().unwrap_or_default(), layer.mount.as_str(), layer.route.as_deref());
             if here != section {
                 section = here;
                 match here {
-                    (mount, None) if !mount.is_empty() => table.push_str(&format!("below {mount}\n")),
-                    (_, Some(route)) => table.push_str(&format!("on {route}\n")),
+                    (host, mount, None) if !host.is_empty() || !mount.is_empty() => {
+                        table.push_str(&format!("below {host}{mount}\n"));
+                    }
+                    (_, _, Some(route)) => table.push_str(&format!("on {route}\n")),
                     _ => {}
                 }
             }
@@ -603,7 +680,7 @@ impl Site {
         table
     }
 
-    /// The routes as a table: methods, path, name, the line, and the names of the route's own layers.
+    /// The routes as a table: methods, path with its host, name, the line, and the names of the route's own layers.
     pub fn routes_table(&self) -> String {
         let methods = |route: &RouteInfo| match route.methods.as_slice() {
             [] => "any".to_owned(),
@@ -624,16 +701,24 @@ impl Site {
             if names.is_empty() { String::new() } else { format!("  [{}]", names.join(", ")) }
         };
         let width = |column: &dyn Fn(&RouteInfo) -> usize| self.routes.iter().map(column).max().unwrap_or(0);
-        let (first, second, third) =
-            (width(&|route| methods(route).len()), width(&|route| route.path.len()), width(&|route| name(route).len()));
+        let (first, second, third) = (
+            width(&|route| methods(route).len()),
+            width(&|route| route.shown().len()),
+            width(&|route| name(route).len()),
+        );
         self.routes
             .iter()
             .map(|route| {
                 let (methods, name, layers) = (methods(route), name(route), layers(route));
-                format!("{methods:first$}  {:second$}  {name:third$}  {}{layers}\n", route.path, route.place)
+                format!("{methods:first$}  {:second$}  {name:third$}  {}{layers}\n", route.shown(), route.place)
             })
             .collect()
     }
+}
+
+/// Whether what is for the hosts of one pattern is in the way of a request for those of another; `None` is for all, or not known.
+fn is_of_host(own: Option<&str>, asked: Option<&str>) -> bool {
+    own.is_none() || asked.is_none() || own == asked
 }
 
 /// The last part of a type's name: `Compression` of `purlin::layers::compression::Compression`.

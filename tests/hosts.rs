@@ -73,9 +73,43 @@ async fn each_host_has_its_own_names_and_mounts() {
     );
     let client = Client::new(app);
     let page = client.get("/blog/posts/7").header("host", "example.org").await;
-    assert_eq!(page.text(), "/blog/posts/7 /b/posts/7");
+    assert_eq!(page.text(), "/blog/posts/7 //admin.example.org/b/posts/7");
     let page = client.get("/b/posts/7").header("host", "admin.example.org").await;
     assert_eq!(page.text(), "/b/posts/7 /b/posts/7");
+}
+
+#[tokio::test]
+async fn a_url_leads_to_the_host_of_its_route() {
+    async fn links(urls: Urls) -> String {
+        let url = |name: &str| urls.url_for(name, &[]).unwrap_or_else(|error| error.to_string());
+        ["home", "admin:home", "tenant:home", "rest"].map(url).join("\n")
+    }
+    let home = |name| Router::new().route("/", get(links).name(name));
+    let hosts = Hosts::new()
+        .host("example.org", home("home"))
+        .host_named("admin", "admin.example.org:8443", home("home"))
+        .host_named("tenant", "*.example.org", home("home"))
+        .fallback(Router::new().route("/rest", get(links).name("rest")));
+    let client = Client::new(hosts);
+    let many = |name: &str, route: &str| {
+        format!("the URL of `{name}` ({route}): expected a route of one host, found one that many hosts have")
+    };
+    let (tenant, rest) = (many("tenant:home", "*.example.org/"), many("rest", "*/rest"));
+    let table = [
+        ("https://example.org/", format!("/\n//admin.example.org:8443/\n{tenant}\n{rest}")),
+        ("https://admin.example.org:8443/", format!("/\n/\n{tenant}\n{rest}")),
+        ("https://tea.example.org/", format!("/\n//admin.example.org:8443/\n/\n{rest}")),
+        ("https://elsewhere.example/rest", format!("//example.org/\n//admin.example.org:8443/\n{tenant}\n/rest")),
+    ];
+    for (url, expected) in table {
+        assert_eq!(client.get(url).await.text(), expected, "{url}");
+    }
+    let site = client.site();
+    assert_eq!(site.url_for("", "admin:home", &[]).unwrap(), "//admin.example.org:8443/");
+    let routes = site.routes_table();
+    for shown in ["example.org/ ", "admin.example.org:8443/ ", "*.example.org/ ", "*/rest "] {
+        assert!(routes.contains(&format!("  {shown}")), "{routes}");
+    }
 }
 
 #[tokio::test]

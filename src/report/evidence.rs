@@ -133,7 +133,9 @@ impl<'a> Evidence<'a> {
     fn route(self, site: Option<&Site>, scrubber: &mut Scrubber<'_>) -> Option<RouteFacts> {
         let path = self.trail.map(|trail| trail.head().uri.path());
         let pattern = self.route.map(MatchedRoute::pattern).or(self.error.and_then(Error::route));
-        let known = site.zip(path).and_then(|(site, path)| site.route_at(path, pattern));
+        let known = site
+            .zip(path)
+            .and_then(|(site, path)| site.route_at(path, pattern, self.route.and_then(MatchedRoute::host)));
         let (path, name, place, params) = match known {
             Some((route, params)) => (route.path.clone(), route.name.clone(), Some(route.place.to_string()), params),
             None => {
@@ -157,7 +159,8 @@ impl<'a> Evidence<'a> {
             return Vec::new();
         };
         let head = trail.head();
-        let met = site.layers_on(&head.method, head.uri.path(), route.map(|route| route.path.as_str()));
+        let host = self.route.and_then(MatchedRoute::host);
+        let met = site.layers_on(&head.method, head.uri.path(), route.map(|route| route.path.as_str()), host);
         let mut stack: Vec<_> = met
             .into_iter()
             .map(|layer| StackLine { name: layer.name.clone(), place: layer.line(), failed: false })

@@ -29,14 +29,14 @@ fn layer(layer: &LayerInfo) -> Value {
     let options: serde_json::Map<String, Value> =
         layer.options.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     json!({
-        "name": layer.name, "line": layer.line(), "mount": layer.mount, "route": layer.route, "options": options,
+        "name": layer.name, "line": layer.line(), "host": layer.host, "mount": layer.mount, "route": layer.route, "options": options,
     })
 }
 
 fn route(route: &RouteInfo) -> Value {
     let methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
     json!({
-        "methods": methods, "path": route.path, "name": route.name, "line": route.place.to_string(),
+        "methods": methods, "host": route.host, "path": route.path, "name": route.name, "line": route.place.to_string(),
         "handlers": route.handlers,
     })
 }
@@ -55,10 +55,13 @@ pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Resul
     let uri: Uri =
         url.parse().map_err(|_| Error::internal(format!("--match: expected a URL or a path, found {url:?}")))?;
     let path = uri.path();
+    let host = uri.authority().map(|host| site.host_for(host.as_str(), uri.scheme_str() == Some("https")));
+    // A host that none is for: what is there without one may answer.
+    let host = host.map(|host| host.unwrap_or_default());
     let (found, params) =
-        site.route_at(path, None).ok_or_else(|| Error::internal(format!("no route answers at {path}")))?;
+        site.route_at(path, None, host).ok_or_else(|| Error::internal(format!("no route answers at {url}")))?;
     let method = found.methods.first().unwrap_or(&Method::GET);
-    let layers = site.layers_on(method, path, Some(&found.path));
+    let layers = site.layers_on(method, path, Some(&found.path), found.host.as_deref());
     if as_json {
         let params: serde_json::Map<String, Value> =
             params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
@@ -68,7 +71,8 @@ pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Resul
     }
     let methods: Vec<&str> = found.methods.iter().map(Method::as_str).collect();
     let methods = if methods.is_empty() { "any".to_owned() } else { methods.join(" ") };
-    println!("{methods}  {}  {}  {}", found.path, found.name.as_deref().unwrap_or("(no name)"), found.place);
+    let host = found.host.as_deref().unwrap_or_default();
+    println!("{methods}  {host}{}  {}  {}", found.path, found.name.as_deref().unwrap_or("(no name)"), found.place);
     for (name, value) in params {
         println!("  {name} = {value}");
     }
@@ -352,6 +356,33 @@ mod tests {
     use crate::{Request, Response, handler};
     use http::StatusCode;
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_url_is_matched_with_the_routes_of_its_host() {
+        use crate::{Hosts, Router, Stack, get};
+        let page = |path: &str| Router::new().route(path, get(async || ""));
+        let hosts = Hosts::new()
+            .host("example.org", page("/a"))
+            .host("*.example.org", page("/b"))
+            .host("admin.example.org", page("/c"))
+            .fallback(page("/d"));
+        let site = Stack::new().app(hosts).check().unwrap();
+        let table = [
+            ("https://example.org/a", true),
+            ("https://example.org/c", false),
+            ("https://tea.example.org:8000/b", true),
+            ("https://admin.example.org/c", true),
+            ("https://admin.example.org/b", false),
+            ("https://elsewhere.example/d", true),
+            ("https://elsewhere.example/a", false),
+            ("/c", true),
+        ];
+        for (url, matches) in table {
+            assert_eq!(routes(&site, Some(url), true).is_ok(), matches, "{url}");
+        }
+        assert_eq!(site.host_for("admin.example.org", true), Some("admin.example.org"));
+        assert_eq!(site.host_for("elsewhere.example", true), Some("*"));
+    }
 
     /// An application that decides by the server hears of it here, too.
     #[test]

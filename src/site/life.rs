@@ -19,6 +19,7 @@ pub(crate) trait Told: fmt::Debug + Send + Sync {
 pub struct Start {
     site: Arc<Site>,
     namespace: String,
+    host: Option<String>,
     tasks: Vec<Task>,
     stop: watch::Receiver<bool>,
     tells: bool,
@@ -42,6 +43,12 @@ impl Start {
     /// The prefix of route names where this service stands: `blog:` inside a mount named `blog`.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The hosts that this service is for, where a [`Hosts`](crate::Hosts) stands above: see
+    /// [`RouteInfo::host`](super::RouteInfo::host).
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// Where the server listens; nothing where there is none, as in a test.
@@ -78,6 +85,17 @@ impl Start {
         self.tells = true;
         let result = start(self);
         self.tells = false;
+        result
+    }
+
+    pub(crate) fn on_host(
+        &mut self,
+        host: impl fmt::Display,
+        start: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let before = self.host.replace(host.to_string());
+        let result = start(self);
+        self.host = before;
         result
     }
 
@@ -200,6 +218,7 @@ impl Beginning {
         let start = Start {
             site: Arc::new(site),
             namespace: String::new(),
+            host: None,
             tasks: Vec::new(),
             stop: stopped,
             tells: false,

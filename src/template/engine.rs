@@ -158,13 +158,16 @@ impl Links {
         Self { site: own.or(site), route }
     }
 
-    /// The path of a route, looked up among the routes of the same mount first.
+    /// The path of a route, looked up among the routes of the same mount first; of one that is for another host, the URL without
+    /// its scheme.
     ///
     /// # Errors
     ///
     /// See [`Site::url_for`].
     pub fn url_for(&self, name: &str, params: &[(&str, &str)]) -> Result<String> {
-        self.site()?.url_for(self.route.as_ref().map_or("", MatchedRoute::namespace), name, params)
+        let route = self.route.as_ref();
+        let namespace = route.map_or("", MatchedRoute::namespace);
+        self.site()?.url_from(route.and_then(MatchedRoute::host), namespace, name, params)
     }
 
     /// The URL of a public file.

@@ -272,9 +272,11 @@ fn broken_link(call: &Call, site: &Site) -> Option<String> {
     let params: Vec<_> = params.map(|(key, value)| (key.as_str(), value.as_deref().unwrap_or("x"))).collect();
     let mut problem = None;
     for namespace in namespaces(site, name) {
-        match site.url_for(namespace, name, &params) {
-            Ok(_) => return None,
-            Err(error) => problem = Some(error.message()),
+        // On which host the page is, is not known either.
+        match site.find(namespace, name).map(|route| route.fill(name, &params)) {
+            Some(Ok(_)) => return None,
+            Some(Err(error)) => problem = Some(error.message()),
+            None => {}
         }
     }
     Some(problem.unwrap_or_else(|| site.no_such_name(name)))
