@@ -137,6 +137,13 @@ impl About {
         self
     }
 
+    /// Of what the layer says to provide so far, only this counts: it is not in the way of every request.
+    pub(crate) fn provides_at_most(&mut self, noun: Option<TypeId>) {
+        for layer in &mut self.layers {
+            layer.provides.retain(|provided| Some(provided.id) == noun);
+        }
+    }
+
     /// Some layer above must provide a `T`.
     pub fn needs<T: 'static>(&mut self) -> &mut Self {
         self.need::<T>(false, "")

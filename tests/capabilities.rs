@@ -87,6 +87,26 @@ async fn an_application_brings_a_layer_where_nobody_above_has_it() {
     assert_eq!(page.header("x-request-id"), Some(page.text()));
 }
 
+#[test]
+fn what_is_there_for_some_requests_only_is_promised_to_nobody() {
+    async fn id(id: RequestId) -> String {
+        id.to_string()
+    }
+    let routes = || Router::new().route("/", get(id));
+    let below_tea = |req: &Request| req.uri().path().starts_with("/tea");
+    let error = Stack::new()
+        .layer(When::new("below /tea", below_tea, RequestIds::new()))
+        .app(routes())
+        .check()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("needs `RequestId`, which no layer above it provides"), "{error}");
+    Stack::new().layer(lacking::<RequestId, _>(RequestIds::new())).app(routes()).check().unwrap();
+    // Those that have the one may lack the other.
+    let other = Stack::new().layer(lacking::<Capabilities, _>(RequestIds::new())).app(routes()).check().unwrap_err();
+    assert!(other.to_string().contains("needs `RequestId`"), "{other}");
+}
+
 #[tokio::test]
 async fn a_layer_may_be_for_some_requests_only() {
     async fn refuses(_: Request, _: purlin::Next<'_>) -> Result<Response> {

@@ -2,8 +2,13 @@
 
 use crate::site::{About, Start, short_name};
 use crate::{Middleware, Request, Response, Result, Service};
+use std::any::TypeId;
 
 /// Puts a layer in the way of those requests for which it is needed; the others go past it.
+///
+/// What the layer provides to those below is there for some requests only, so a handler that needs it is reported when the site
+/// starts: it takes an `Option`, or has a layer above it that is always there. But with [`lacking`] what is asked for is there in
+/// any case.
 ///
 /// So an application can bring what it cannot do without, and install it by itself where nobody above has done so:
 /// [`lacking`] asks whether something is in the request's extensions.
@@ -28,6 +33,8 @@ pub struct When<M> {
     layer: M,
     needed: Box<dyn Fn(&Request) -> bool + Send + Sync>,
     condition: String,
+    /// Requests past the layer have this all the same.
+    always: Option<TypeId>,
 }
 
 impl<M: Middleware> When<M> {
@@ -37,13 +44,14 @@ impl<M: Middleware> When<M> {
         needed: impl Fn(&Request) -> bool + Send + Sync + 'static,
         layer: M,
     ) -> Self {
-        Self { layer, needed: Box::new(needed), condition: condition.into() }
+        Self { layer, needed: Box::new(needed), condition: condition.into(), always: None }
     }
 }
 
 /// A layer for the requests that have no `T` in their extensions: see [`When`].
 pub fn lacking<T: Send + Sync + 'static, M: Middleware>(layer: M) -> When<M> {
-    When::new(format!("no {}", short_name::<T>()), |req| req.extensions().get::<T>().is_none(), layer)
+    let when = When::new(format!("no {}", short_name::<T>()), |req| req.extensions().get::<T>().is_none(), layer);
+    When { always: Some(TypeId::of::<T>()), ..when }
 }
 
 impl<M: Middleware> Middleware for When<M> {
@@ -57,6 +65,7 @@ impl<M: Middleware> Middleware for When<M> {
     fn describe(&self, about: &mut About) {
         about.named::<M>();
         self.layer.describe(about);
+        about.provides_at_most(self.always);
         about.option("when", &self.condition);
     }
 
