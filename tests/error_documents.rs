@@ -3,7 +3,9 @@
 use purlin::document::{Failed, NoDocument};
 use purlin::layers::{ErrorDocuments, ErrorPages};
 use purlin::testing::{Client, Page, layer_contract};
-use purlin::{Error, HeaderValue, Html, IntoResponse, Path, Response, Result, Router, Stack, StatusCode, get, header};
+use purlin::{
+    Error, HeaderValue, Html, IntoResponse, Path, Response, Result, Router, Service, Stack, StatusCode, get, header,
+};
 
 async fn locked() -> Result<()> {
     Err(Error::forbidden("the key is in the drawer")
@@ -161,4 +163,55 @@ fn a_document_needs_the_layer_and_a_path() {
     let app = Stack::new().layer(ErrorDocuments::new("errors")).app(Router::new());
     let error = purlin::site::Life::start(&app).unwrap_err().to_string();
     assert!(error.contains("expected a path of this site as /errors/{status}, found \"errors\""), "{error}");
+    let app = Stack::new().layer(own().on(StatusCode::GONE, "//errors/410")).app(routes());
+    let error = purlin::site::Life::start(&app).unwrap_err().to_string();
+    assert!(error.contains("found \"//errors/410\""), "{error}");
+}
+
+#[test]
+fn a_path_without_a_route_is_said_at_the_start() {
+    use crate::access_log::Lines;
+    let said = |layer: ErrorDocuments, below: bool| {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+        let section = Stack::new().layer(layer).app(routes());
+        let app = if below { Router::new().mount("/section", section) } else { Router::new().mount("/", section) };
+        tracing::subscriber::with_default(subscriber, || drop(purlin::site::Life::start(&app).unwrap()));
+        lines.text()
+    };
+    for below in [false, true] {
+        assert_eq!(said(own().on(StatusCode::GONE, "/errors/410?x=1"), below), "");
+        let text = said(own().on(StatusCode::GONE, "/erors/410"), below);
+        assert!(text.contains("no route of the site is at the path of an error document"), "{text}");
+        assert!(text.contains("/erors/410") && text.lines().count() == 1, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_panics_over_a_document_leaves_the_answer() {
+    async fn panics(req: purlin::Request, next: purlin::Next<'_>) -> Result<Response> {
+        assert!(!req.uri().path().starts_with("/errors"), "no menu");
+        Ok(next.call(req).await)
+    }
+    let app = Stack::new().layer(ErrorPages::new()).layer(own()).layer(panics).app(routes());
+    let client = Client::new(app).default_header("accept", "text/html").expect_errors();
+    client.get("/locked").await.assert_status(403).assert_contains("The cellar is locked.").assert_lacks("own 403");
+}
+
+#[tokio::test]
+async fn an_answer_varies_by_what_either_varies() {
+    fn with(vary: &'static str, response: impl IntoResponse) -> Response {
+        let mut response = response.into_response();
+        response.headers_mut().append(header::VARY, HeaderValue::from_static(vary));
+        response
+    }
+    let routes = Router::new()
+        .route("/", get(async || with("cookie", StatusCode::FORBIDDEN)))
+        .route("/errors/{status}", get(async || with("accept-language", "page")));
+    let page = client(own(), routes).get("/").await;
+    let mut varies: Vec<_> =
+        page.headers().get_all("vary").iter().flat_map(|vary| vary.to_str().unwrap().split(", ")).collect();
+    varies.sort_unstable();
+    varies.dedup();
+    assert_eq!(varies, ["accept", "accept-language", "cookie"]);
 }

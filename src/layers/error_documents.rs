@@ -38,6 +38,9 @@ use std::collections::BTreeMap;
 /// [`ErrorPages::on`](super::ErrorPages::on) says of a type of errors is said above this: an error whose status is to be another
 /// one gets it by `or_status` where it arises, or is left out of documents by [`statuses`](ErrorDocuments::statuses).
 ///
+/// A path at which the site has no route is said in the log when it starts: files and applications that do not tell their routes
+/// may answer there, and else its failure would be the first to tell.
+///
 /// A copy of each request's head is kept, with its extensions.
 ///
 /// [`ErrorPages`]: super::ErrorPages
@@ -225,13 +228,24 @@ impl Middleware for ErrorDocuments {
         about.option("every_client", self.every_client);
     }
 
-    fn start(&self, _: &mut Start) -> Result<()> {
-        let bad = std::iter::once(&self.path).chain(self.own.values()).find(|path| !path.starts_with('/'));
-        match bad {
-            Some(path) => Err(Error::internal(format!(
+    fn start(&self, start: &mut Start) -> Result<()> {
+        let all = || std::iter::once(&self.path).chain(self.own.values());
+        let bad = all().find(|path| !path.starts_with('/') || path.starts_with("//"));
+        if let Some(path) = bad {
+            return Err(Error::internal(format!(
                 "ErrorDocuments: expected a path of this site as /errors/{{status}}, found {path:?}"
-            ))),
-            None => Ok(()),
+            )));
         }
+        let site = start.site();
+        // Where the layer stands, it does not know: below one of these.
+        let below = || std::iter::once("").chain(site.mounts().iter().map(String::as_str));
+        for path in all() {
+            let asked = path.replace("{status}", "404");
+            let asked = asked.split('?').next().unwrap_or_default();
+            if !below().any(|mount| site.route_at(&format!("{mount}{asked}"), None, None).is_some()) {
+                tracing::warn!(document = path, "no route of the site is at the path of an error document");
+            }
+        }
+        Ok(())
     }
 }
