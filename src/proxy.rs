@@ -7,8 +7,8 @@ use crate::site::{Outline, RouteInfo, Start};
 use crate::{Body, Context as _, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, LOCATION, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -37,7 +37,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 /// - The server is told who asks, in `Forwarded` (RFC 7239) and in `X-Forwarded-For`, `-Proto`, `-Host` and, below a mount,
 ///   `-Prefix`: the client's address as [`RequestExt::client_ip`] has it. What came with the request of these is not passed on: see
 ///   [`TrustedProxies`](crate::layers::TrustedProxies).
-/// - `Host` stays that of the client, by which the server makes its links; [`own_host`](Proxy::own_host) sends its own.
+/// - `Host` stays that of the client, by which the server makes its links: see [`preserve_host`](Proxy::preserve_host).
 /// - Which server is asked, no request decides: of its target the path and the query are taken, below a mount the rest of the path.
 ///   Where the address has a path, that goes before it, and `..` does not lead out of it.
 /// - A WebSocket that the server agrees to is tunnelled, and no other upgrade: behind one to another protocol, HTTP/2 say, requests
@@ -46,7 +46,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 /// - Connections are kept and used again. A request which a kept connection has lost is sent again if it is safe to (§9.2.2).
 ///
 /// The server is reached by `http://`: for one that is across a network, put a tunnel there. Names are looked up for each new
-/// connection. Links and redirects in answers are passed on as they are, so below a mount the server has to know its prefix.
+/// connection. Redirects to the server's own address are made into paths here. Other redirects, and links in pages, are passed on
+/// as they are, so below a mount the server has to know its prefix.
 ///
 /// # Errors
 ///
@@ -69,7 +70,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 pub struct Proxy {
     address: String,
     to: std::result::Result<Upstream, String>,
-    own_host: bool,
+    preserve_host: bool,
     connect_timeout: Duration,
     answer_timeout: Duration,
     idle_timeout: Duration,
@@ -102,7 +103,7 @@ impl Proxy {
         Self {
             address: if to.is_ok() { address.to_owned() } else { String::new() },
             to,
-            own_host: false,
+            preserve_host: true,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
@@ -112,9 +113,9 @@ impl Proxy {
         }
     }
 
-    /// Whether `Host` is that of the server's address; by default it is the client's.
-    pub fn own_host(mut self, own: bool) -> Self {
-        self.own_host = own;
+    /// Whether `Host` stays the client's; on by default. Without it, it is that of the server's address.
+    pub fn preserve_host(mut self, preserve: bool) -> Self {
+        self.preserve_host = preserve;
         self
     }
 
@@ -156,6 +157,7 @@ impl Proxy {
         let upgrade = upgrade_of(&mut req);
         let target = to.target(req.uri())?;
         let asked = Asked::of(&req);
+        let prefix = asked.prefix.clone().unwrap_or_default();
         let (mut head, body) = req.into_parts();
         let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), failed: None }));
         self.tell(&mut head.headers, to, asked, upgrade.is_some())?;
@@ -184,7 +186,12 @@ impl Proxy {
                 return Err(failed.unwrap_or(error).context(format!("asking {}", self.address)));
             }
         };
-        self.answer(answer, lease, upgrade)
+        let mut response = self.answer(answer, lease, upgrade)?;
+        let location = response.headers().get(LOCATION).and_then(|location| to.path_of(location.to_str().ok()?));
+        if let Some(path) = location.map(|path| format!("{prefix}{path}")) {
+            response.headers_mut().insert(LOCATION, HeaderValue::try_from(path)?);
+        }
+        Ok(response)
     }
 
     /// Makes the headers of the request those that the server is to see.
@@ -218,7 +225,7 @@ impl Proxy {
             headers.insert(X_FORWARDED_PREFIX, HeaderValue::try_from(prefix)?);
         }
         headers.append(VIA, HeaderValue::try_from(format!("{version} {name}"))?);
-        if self.own_host || !headers.contains_key(HOST) {
+        if !self.preserve_host || !headers.contains_key(HOST) {
             headers.insert(HOST, to.authority.clone());
         }
         if upgrade {
@@ -408,6 +415,19 @@ impl Upstream {
         }
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(Uri::try_from(format!("{}{path}{query}", self.base))?)
+    }
+}
+
+impl Upstream {
+    /// The path of an address that is one of this server's own, below its base.
+    fn path_of<'a>(&self, location: &'a str) -> Option<&'a str> {
+        let rest = location.strip_prefix("http://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let own = |host: &str| Host::parse(host).map(|host| (host.name.into_owned(), host.port.unwrap_or(80)));
+        let mine = own(self.authority.to_str().ok()?)?;
+        let path = Some(&rest[end..]).filter(|_| own(&rest[..end]) == Some(mine))?.strip_prefix(self.base.as_str())?;
+        // Neither beside the base, nor an address on another host.
+        (path.starts_with('/') && !path.starts_with("//") && !path.starts_with("/\\")).then_some(path)
     }
 }
 
@@ -826,6 +846,29 @@ mod tests {
         ];
         for bad in bad {
             assert!(Upstream::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_servers_own_is_a_path_here() {
+        let root = Upstream::parse("http://localhost:3000").unwrap();
+        let shop = Upstream::parse("http://shop.internal/shop").unwrap();
+        let table = [
+            (&root, "http://localhost:3000/a?b=1#c", Some("/a?b=1#c")),
+            (&root, "http://LOCALHOST:3000/", Some("/")),
+            (&root, "http://localhost:3000", None),
+            (&root, "http://localhost/a", None),
+            (&root, "https://localhost:3000/a", None),
+            (&root, "http://localhost:3000//evil.example", None),
+            (&root, "http://localhost:3000@evil.example/", None),
+            (&root, "/a", None),
+            (&shop, "http://shop.internal:80/shop/a", Some("/a")),
+            (&shop, "http://shop.internal/shop/", Some("/")),
+            (&shop, "http://shop.internal/shopping", None),
+            (&shop, "http://shop.internal/login", None),
+        ];
+        for (to, location, expected) in table {
+            assert_eq!(to.path_of(location), expected, "{location}");
         }
     }
 

@@ -105,7 +105,7 @@ async fn the_server_is_told_who_asks_and_what_is_of_the_connection_stays_here() 
     let text = page.text();
     let via = text.find("purlin-").unwrap() + "purlin-".len();
     assert_eq!(format!("{}*{}", &text[..via], &text[via + 8..]), expected.join("\n"));
-    let own = self::client(Proxy::to(&address).own_host(true));
+    let own = self::client(Proxy::to(&address).preserve_host(false));
     let port = address.strip_prefix("http://").unwrap();
     own.get("/").await.assert_contains(&format!("\nhost: {port}\n"));
 }
@@ -353,6 +353,102 @@ async fn answered(answer: &'static str) -> purlin::testing::Page {
     })
     .await;
     client(Proxy::to(&address)).get("/").await
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_server_itself_stays_on_the_site() {
+    async fn away(req: Request) -> Response {
+        let host = req.headers()["host"].to_str().unwrap();
+        let to = if req.uri().path() == "/app/out" {
+            "http://example.org/x".into()
+        } else {
+            format!("http://{host}/app/in?a=1")
+        };
+        purlin::Redirect::see_other(to).into_response()
+    }
+    let address = upstream(purlin::handler(away)).await;
+    let proxy = Proxy::to(&format!("{address}/app")).preserve_host(false);
+    let client = client(Router::new().mount("/old", proxy));
+    assert_eq!(client.get("/old/go").await.header("location"), Some("/old/in?a=1"));
+    assert_eq!(client.get("/old/out").await.header("location"), Some("http://example.org/x"));
+}
+
+#[tokio::test]
+async fn trailers_come_through_both_ways() {
+    use http_body::Frame;
+    /// Two frames: data, and what stands after it.
+    struct Ends(u32);
+    impl http_body::Body for Ends {
+        type Data = purlin::Bytes;
+        type Error = purlin::Error;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<purlin::Result<Frame<purlin::Bytes>>>> {
+            self.0 += 1;
+            std::task::Poll::Ready(match self.0 {
+                1 => Some(Ok(Frame::data("hello".into()))),
+                2 => {
+                    let trailers = [(header::HeaderName::from_static("x-sum"), "1".parse().unwrap())];
+                    Some(Ok(Frame::trailers(trailers.into_iter().collect())))
+                }
+                _ => None,
+            })
+        }
+    }
+    async fn sums(body: Body) -> Response {
+        let mut body = body;
+        let mut seen = None;
+        while let Some(frame) = body.frame().await {
+            if let Ok(trailers) = frame.unwrap().into_trailers() {
+                seen = trailers.get("x-sum").cloned();
+            }
+        }
+        let mut response = Response::new(Body::new(Ends(0)));
+        response.headers_mut().insert("trailer", "x-sum".parse().unwrap());
+        response.headers_mut().insert("content-type", "text/plain; charset=utf-8".parse().unwrap());
+        response.headers_mut().insert("x-seen", seen.unwrap_or("none".parse().unwrap()));
+        response
+    }
+    let address = upstream(purlin::handler(sums)).await;
+    let req = purlin::http::Request::post("/")
+        .header("host", "localhost")
+        .header("te", "trailers")
+        .header("trailer", "x-sum");
+    let answer = Proxy::to(&address).call(req.body(Body::new(Ends(0))).unwrap()).await;
+    assert_eq!(answer.headers()["x-seen"], "1");
+    let mut body = answer.into_body();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        trailers = frame.unwrap().into_trailers().ok().or(trailers);
+    }
+    assert_eq!(trailers.unwrap()["x-sum"], "1");
+}
+
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn a_client_of_http_2_is_answered_by_a_server_of_http_1() {
+    let address = upstream(purlin::handler(echo)).await;
+    let (client, server) = tokio::io::duplex(1 << 16);
+    tokio::spawn(async move { Server::new().serve_connection(Proxy::to(&address), server).await });
+    let io = hyper_util::rt::TokioIo::new(client);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut send, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let req = purlin::http::Request::post("http://example.org/a").header("cookie", "a=1").header("cookie", "b=2");
+    let answer = send.send_request(req.body(pieces(&["one", "two"])).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let (mut body, mut text) = (answer.into_body(), Vec::new());
+    while let Some(frame) =
+        std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await
+    {
+        text.extend(frame.unwrap().into_data().unwrap());
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("POST /a HTTP/1.1\n") && text.ends_with("\n6 bytes"), "{text}");
+    for line in ["\ncookie: a=1; b=2\n", "\nhost: example.org\n", "\nvia: 2.0 purlin-"] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ async fn trusted_by_number() {
 
 #[tokio::test]
 async fn by_the_standard_header() {
-    let layer = || TrustedProxies::new().network("127.0.0.1").standard(true).host(true);
+    let layer = || TrustedProxies::new().network("127.0.0.1").forwarded(true).host(true);
     let client = client(layer(), "127.0.0.1");
     let table = [
         ("for=203.0.113.9;proto=https;host=example.org", "203.0.113.9 https example.org"),
@@ -145,6 +145,30 @@ async fn by_the_standard_header() {
     page.assert_status(400);
     let stranger = self::client(layer(), "203.0.113.7");
     assert_eq!(asked(&stranger, &[("forwarded", "for=\"1.2.3.4")]).await, "203.0.113.7 http localhost");
+}
+
+#[tokio::test]
+async fn who_connects_to_a_unix_socket_is_trusted_only_if_that_is_said() {
+    async fn shows(req: Request) -> String {
+        format!("{:?} {}", req.client_ip().map(|ip| ip.to_string()), req.is_https())
+    }
+    let table = [
+        (TrustedProxies::new(), "None false"),
+        (TrustedProxies::new().network("0.0.0.0/0").network("::/0"), "None false"),
+        (TrustedProxies::new().hops(1), "None false"),
+        (TrustedProxies::new().unix_sockets(true), "Some(\"203.0.113.9\") true"),
+        (TrustedProxies::new().unix_sockets(true).hops(1), "Some(\"203.0.113.9\") true"),
+        (TrustedProxies::new().unix_sockets(true).hops(0), "None false"),
+    ];
+    for (layer, expected) in table {
+        let app = Stack::new().layer(layer.clone()).app(handler(shows));
+        let mut req = Request::default();
+        req.extensions_mut().insert(purlin::Connection::new(None, None));
+        req.headers_mut().insert("x-forwarded-for", "1.2.3.4, 203.0.113.9".parse().unwrap());
+        req.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap());
+        let answer = purlin::Service::call(&app, req).await.into_body().collect(100).await.unwrap();
+        assert_eq!(answer, expected, "{layer:?}");
+    }
 }
 
 #[tokio::test]

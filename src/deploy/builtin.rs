@@ -192,13 +192,13 @@ pub(super) fn register(registry: Registry) -> Registry {
     let registry = registry
         .layer("purlin:trusted_proxies", |options: TrustedProxiesOptions, _| {
             let proxies = options.network.iter().fold(TrustedProxies::new(), |all, network| all.network(network));
-            Ok(given!(proxies, options: hops, unix_sockets, standard, host))
+            Ok(given!(proxies, options: hops, unix_sockets, forwarded, host))
         })
         .doc("Believes what trusted proxies say of the client, and nobody else.")
         .option("network", "[]", "the proxies' addresses, as \"10.0.0.0/8\"")
         .option("hops", "not set", "how many proxies there are, instead of `network`")
         .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
-        .option("standard", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
+        .option("forwarded", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
         .option("host", "false", "whether the host is believed too");
     proxy(uploads(in_code(registry)))
 }
@@ -209,7 +209,7 @@ pub(super) fn register(registry: Registry) -> Registry {
 struct ProxyOptions {
     to: String,
     #[serde(default)]
-    own_host: Option<bool>,
+    preserve_host: Option<bool>,
     #[serde(default)]
     connect_timeout: Option<Limit>,
     #[serde(default)]
@@ -226,13 +226,13 @@ fn proxy(registry: Registry) -> Registry {
         .app("purlin:proxy", |options: ProxyOptions, _| {
             Ok(given!(
                 crate::proxy::Proxy::to(&options.to),
-                options: own_host, connect_timeout as |limit: Limit| limit.0, answer_timeout as |limit: Limit| limit.0,
+                options: preserve_host, connect_timeout as |limit: Limit| limit.0, answer_timeout as |limit: Limit| limit.0,
                 idle_timeout as |limit: Limit| limit.0, max_connections as |count: Count| count.0
             ))
         })
         .doc("Asks another server.")
         .option("to", "", "its address, as \"http://127.0.0.1:3000\"; must be set")
-        .option("own_host", "false", "whether `Host` is that of the address, and not the client's")
+        .option("preserve_host", "true", "whether `Host` stays the client's, or is that of the address")
         .option("connect_timeout", "\"5s\"", "for a connection, and for one of them to be free")
         .option("answer_timeout", "\"60s\"", "for the head of the answer")
         .option("idle_timeout", "\"60s\"", "for the next piece of the answer's body")
@@ -400,7 +400,7 @@ struct TrustedProxiesOptions {
     network: Vec<String>,
     hops: Option<usize>,
     unix_sockets: Option<bool>,
-    standard: Option<bool>,
+    forwarded: Option<bool>,
     host: Option<bool>,
 }
 

@@ -16,10 +16,11 @@ use std::net::IpAddr;
 ///   proxy has written, entries are believed as long as their writer is one; the first address that is none is the
 ///   client's. Or by number, see [`hops`](TrustedProxies::hops). With neither, nobody is.
 /// - Read are `X-Forwarded-For`, `-Proto` and `-Host`; or instead `Forwarded` (RFC 7239), with
-///   [`standard`](TrustedProxies::standard). Never both: a proxy that writes one of them passes the other on as the client
+///   [`forwarded`](TrustedProxies::forwarded). Never both: a proxy that writes one of them passes the other on as the client
 ///   sent it.
 /// - All headers by which proxies speak of clients are taken off, whoever sent them: `Forwarded`, everything that begins with
-///   `X-Forwarded-`, `X-Real-IP` and others like it. No code below can believe them by mistake.
+///   `X-Forwarded-`, `X-Real-IP` and others like it. No code below can believe them by mistake. `X-Forwarded-Prefix` is none that
+///   is read: where a proxy has the site below a path, the site is mounted there itself.
 ///
 /// The connection stays what it is: [`Connection::peer`](crate::Connection::peer) is the proxy, and the debugger, which is for
 /// who sits at this machine, looks at that only, and at no request that came through a proxy.
@@ -50,7 +51,7 @@ pub struct TrustedProxies {
     problems: Vec<String>,
     hops: Option<usize>,
     sockets: bool,
-    standard: bool,
+    forwarded: bool,
     host: bool,
 }
 
@@ -84,8 +85,8 @@ impl TrustedProxies {
     }
 
     /// Whether `Forwarded` (RFC 7239) is read, in place of `X-Forwarded-*`; off by default.
-    pub fn standard(mut self, standard: bool) -> Self {
-        self.standard = standard;
+    pub fn forwarded(mut self, forwarded: bool) -> Self {
+        self.forwarded = forwarded;
         self
     }
 
@@ -130,7 +131,7 @@ impl TrustedProxies {
         if !self.trusts_peer(req) {
             return Ok(None);
         }
-        let hops = if self.standard {
+        let hops = if self.forwarded {
             forwarded(req.headers()).map_err(|error| Error::from(error).status_code(http::StatusCode::BAD_REQUEST))?
         } else {
             x_forwarded(req.headers())
@@ -170,7 +171,7 @@ impl Middleware for TrustedProxies {
 
     fn describe(&self, about: &mut About) {
         let networks: Vec<String> = self.networks.iter().map(Network::to_string).collect();
-        let headers = if self.standard { "Forwarded" } else { "X-Forwarded-*" };
+        let headers = if self.forwarded { "Forwarded" } else { "X-Forwarded-*" };
         if let Some(hops) = self.hops {
             about.option("hops", hops);
         }
