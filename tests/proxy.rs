@@ -161,6 +161,17 @@ async fn connections_are_used_again_and_a_lost_one_is_replaced() {
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
+struct Channel(tokio::sync::mpsc::Receiver<purlin::Result<purlin::Bytes>>);
+impl futures_core::Stream for Channel {
+    type Item = purlin::Result<purlin::Bytes>;
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
+
 #[tokio::test]
 async fn bodies_are_streamed_both_ways() {
     async fn first(mut body: Body) -> Response {
@@ -177,16 +188,6 @@ async fn bodies_are_streamed_both_ways() {
             }
         });
         Body::stream(Channel(receive)).into_response()
-    }
-    struct Channel(tokio::sync::mpsc::Receiver<purlin::Result<purlin::Bytes>>);
-    impl futures_core::Stream for Channel {
-        type Item = purlin::Result<purlin::Bytes>;
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Self::Item>> {
-            self.0.poll_recv(cx)
-        }
     }
     let address = upstream(Router::new().route("/", purlin::post(first))).await;
     let (send, receive) = tokio::sync::mpsc::channel(1);
@@ -797,6 +798,105 @@ async fn no_request_decides_which_server_is_asked() {
     page.assert_contains("GET /app/ HTTP");
     let connect = client.request(purlin::Method::CONNECT, "/x").await;
     connect.assert_status(501);
+}
+
+/// What servers that are not ours do.
+#[cfg(unix)]
+mod in_front_of_nginx {
+    use super::*;
+    use crate::servers::nginx::Nginx;
+    use purlin::post;
+
+    /// A folder with one file, and beside it what leads on to a server of ours.
+    async fn nginx(behind: Router) -> Option<(Nginx, String)> {
+        let behind = upstream(behind).await;
+        let nginx = Nginx::with("the tests of the proxy in front of nginx", |folder, address| {
+            std::fs::create_dir(folder.join("files")).expect("our own folder");
+            std::fs::write(folder.join("files/letters"), letters()).expect("our own folder");
+            let root = folder.join("files");
+            format!(
+                "server {{ listen {address}; root {}; default_type application/octet-stream; charset utf-8; client_max_body_size 8m;\n\
+                 location = /count {{ default_type text/plain; return 200 \"$connection $connection_requests\"; }}\n\
+                 location /behind/ {{ proxy_pass {behind}/; proxy_http_version 1.1; proxy_buffering off; }} }}\n",
+                root.display()
+            )
+        })?;
+        let address = format!("http://{}", nginx.address());
+        Some((nginx, address))
+    }
+
+    fn letters() -> Vec<u8> {
+        (0..300_000u32).map(|at| b'a' + (at % 26) as u8).collect() // less than 26
+    }
+
+    #[tokio::test]
+    async fn files_come_whole_in_part_and_not_again() {
+        let Some((_nginx, address)) = nginx(Router::new()).await else { return };
+        let client = client(Router::new().mount("/files", Proxy::to(&address)));
+        let page = client.get("/files/letters").await;
+        page.assert_status(200).assert_header("content-length", "300000");
+        assert!(*page.bytes() == letters());
+        let tag = page.header("etag").unwrap().to_owned();
+        let part = client.get("/files/letters").header("range", "bytes=26-51").header("if-range", &tag).await;
+        part.assert_status(206).assert_header("content-range", "bytes 26-51/300000");
+        assert_eq!(part.text(), "abcdefghijklmnopqrstuvwxyz");
+        client.get("/files/letters").header("range", "bytes=300000-").await.assert_status(416);
+        client.get("/files/letters").header("if-none-match", &tag).await.assert_status(304).assert_header("etag", &tag);
+        client.head("/files/letters").await.assert_status(200).assert_header("content-length", "300000");
+        client.get("/files/nothing").await.assert_status(404);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_over_all_kinds_of_answers() {
+        let Some((_nginx, address)) = nginx(Router::new()).await else { return };
+        let client = client(Proxy::to(&address));
+        let first = client.get("/count").await.text().to_owned();
+        let connection = first.strip_suffix(" 1").unwrap_or_else(|| panic!("{first}"));
+        client.get("/letters").await.assert_status(200);
+        client.head("/letters").await.assert_status(200);
+        client.get("/nothing").await.assert_status(404);
+        client.post("/count").body("not read").await.assert_status(200);
+        assert_eq!(client.get("/count").await.text(), format!("{connection} 6"));
+    }
+
+    #[tokio::test]
+    async fn an_upload_in_chunks_arrives_and_an_answer_comes_as_it_is_made() {
+        async fn measures(body: Body) -> purlin::Result<String> {
+            let bytes = body.collect(8 << 20).await?;
+            Ok(format!("{} {}", bytes.len(), bytes == letters()))
+        }
+        let (send, receive) = tokio::sync::mpsc::channel::<purlin::Result<purlin::Bytes>>(1);
+        let receive = Arc::new(std::sync::Mutex::new(Some(Channel(receive))));
+        let streams = move || {
+            let body = receive.lock().unwrap().take().map(Body::stream);
+            async move { body.unwrap_or_default().into_response() }
+        };
+        let behind = Router::new().route("/measure", post(measures)).route("/stream", get(streams));
+        let Some((_nginx, address)) = nginx(behind).await else { return };
+        let proxy = Proxy::to(&address);
+
+        let (upload, uploads) = tokio::sync::mpsc::channel(1);
+        let req = purlin::http::Request::post("/behind/measure").header("host", "localhost");
+        let asked = tokio::spawn({
+            let (proxy, req) = (proxy.clone(), req.body(Body::stream(Channel(uploads))).unwrap());
+            async move { proxy.call(req).await }
+        });
+        for piece in letters().chunks(1000) {
+            upload.send(Ok(purlin::Bytes::copy_from_slice(piece))).await.unwrap();
+        }
+        drop(upload);
+        let answer = soon(asked).await.unwrap();
+        assert_eq!(answer.into_body().collect(100).await.unwrap(), "300000 true");
+
+        let req = purlin::http::Request::get("/behind/stream").header("host", "localhost").body(Body::empty()).unwrap();
+        let mut answer = proxy.call(req).await;
+        for piece in ["one", "two", "three"] {
+            send.send(Ok(piece.into())).await.unwrap();
+            assert_eq!(soon(answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap(), piece);
+        }
+        drop(send);
+        assert!(soon(answer.body_mut().frame()).await.is_none());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-#[cfg(all(feature = "auth", feature = "redis", unix))]
+#[cfg(all(any(all(feature = "auth", feature = "redis"), feature = "proxy"), unix))]
 pub(crate) mod nginx;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod postgres;
@@ -39,6 +39,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         ("mail", cfg!(feature = "mail"), "reports by mail"),
         ("multipart", cfg!(feature = "multipart"), "uploads"),
         ("postgres", cfg!(feature = "postgres"), "databases and sessions in PostgreSQL (a real server)"),
+        ("proxy", cfg!(feature = "proxy"), "the reverse proxy, also in front of nginx (a real server)"),
         ("redis", cfg!(feature = "redis"), "sessions in Redis, two instances behind nginx (real servers)"),
         ("redis-tls", cfg!(feature = "redis-tls"), "Redis by TLS"),
         ("sqlite", cfg!(feature = "sqlite"), "databases and sessions in SQLite"),

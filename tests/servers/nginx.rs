@@ -1,4 +1,4 @@
-//! nginx, as Debian packages it: one process in front of several instances.
+//! nginx, as Debian packages it: one process, in front of several instances or behind a proxy.
 
 use super::{Folder, free_port, left_out, program};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// nginx at a port of the loopback address, in front of servers on unix sockets.
+/// nginx at a port of the loopback address.
 pub(crate) struct Nginx {
     process: Child,
     folder: Folder,
@@ -14,17 +14,25 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Started, with the lines of `docs/scaling.md`, and listening; `None` where it is not installed.
+    /// Started in front of servers on unix sockets, with the lines of `docs/scaling.md`, and listening; `None` where it is not
+    /// installed.
+    #[allow(dead_code)] // It is for one of the features that have nginx.
     pub(crate) fn new(upstream: &[PathBuf]) -> Option<Self> {
+        Self::with("the test of two instances behind nginx", |_, address| of_the_guide(address, upstream))
+    }
+
+    /// The same with other lines, for a folder and an address.
+    pub(crate) fn with(tests: &'static str, lines: impl Fn(&Path, SocketAddr) -> String) -> Option<Self> {
         let Some(program) = program("nginx") else {
-            left_out("the test of two instances behind nginx", "install nginx-light or another nginx");
+            left_out(tests, "install nginx-light or another nginx");
             return None;
         };
         for _ in 0..10 {
             let folder = Folder::new();
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
             let conf = folder.path().join("nginx.conf");
-            std::fs::write(&conf, configuration(folder.path(), address, upstream)).expect("our own folder");
+            std::fs::write(&conf, configuration(folder.path(), &lines(folder.path(), address)))
+                .expect("our own folder");
             let process = Command::new(&program)
                 .arg("-p")
                 .arg(folder.path())
@@ -80,10 +88,10 @@ impl Drop for Nginx {
 }
 
 /// The guide's lines, with an address and sockets in place of its addresses.
-fn configuration(folder: &Path, address: SocketAddr, upstream: &[PathBuf]) -> String {
+#[allow(dead_code)]
+fn of_the_guide(address: SocketAddr, upstream: &[PathBuf]) -> String {
     let guide = include_str!("../../docs/scaling.md");
     let lines = guide.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide has them");
-    let folder = folder.display();
     assert!(lines.contains("listen 80;"), "the guide has a server there");
     let mut site = lines.replace("listen 80;", &format!("listen {address};"));
     for (number, socket) in upstream.iter().enumerate() {
@@ -91,6 +99,11 @@ fn configuration(folder: &Path, address: SocketAddr, upstream: &[PathBuf]) -> St
         assert!(site.contains(&address), "the guide has an instance at {address}");
         site = site.replace(&address, &format!("unix:{}", socket.display()));
     }
+    site
+}
+
+fn configuration(folder: &Path, site: &str) -> String {
+    let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("{what}_temp_path {folder}/{what};\n"))
         .concat();
