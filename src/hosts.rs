@@ -178,6 +178,12 @@ pub(crate) fn most_telling<'a>(patterns: impl Iterator<Item = &'a str>, host: &s
         .map(|(_, pattern)| pattern)
 }
 
+/// A pattern as it is compared; `None` for what is none.
+#[cfg(feature = "deploy")]
+pub(crate) fn canonical(pattern: &str) -> Option<String> {
+    Pattern::parse(pattern).map(|pattern| pattern.to_string())
+}
+
 /// A host and its port, as `Host` has them (RFC 3986 §3.2.2), of which registered names are narrowed down to what names of hosts
 /// are made of: RFC 3986's `~`, `'`, `(`, `;` and percent escapes are in no name that a client resolves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,16 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     best.map(|(_, candidate)| candidate)
 }
 
+/// What to say of an unknown word: which of the known ones is meant, or else all of them.
+pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => "there are none".to_owned(),
+        None => format!("expected `{}`", known.join("`, `")),
+    }
+}
+
 /// How many slips lead from one word to the other.
 pub(crate) fn slips(a: &str, b: &str) -> usize {
     let letters = |word: &str| word.chars().collect::<Vec<_>>();
@@ -50,7 +60,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{distance, nearest};
+    use super::{distance, hint, nearest};
 
     #[test]
     fn the_nearest_word_is_a_few_slips_away() {
@@ -79,6 +89,13 @@ mod tests {
         assert_eq!(nearest("cat", ["car", "cap"]), Some("car"), "the first of two equally near");
         assert_eq!(nearest("cap", ["car", "cap"]), Some("cap"), "the nearer one, wherever it stands");
         assert_eq!(nearest(&"a".repeat(1 << 20), ["a", "b"]), None);
+    }
+
+    #[test]
+    fn a_hint_is_the_nearest_word_or_all_of_them() {
+        assert_eq!(hint("lisen", ["listen", "log"]), "did you mean `listen`?");
+        assert_eq!(hint("colour", ["listen", "log"]), "expected `listen`, `log`");
+        assert_eq!(hint("colour", []), "there are none");
     }
 
     #[test]

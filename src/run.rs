@@ -19,8 +19,9 @@ const COMMANDS: [(&str, Command, &str, &str, &[&str]); 9] = [
         "[FILE[#NAME]]",
         "serves the site, until it is interrupted (also without a command)
   FILE  a file that puts applications together, TOML or PasteDeploy's INI: all its servers start; with #NAME that
-        application of it, by the server `main`",
-        &["--listen", "--set"],
+        application of it, by the server `main` or the only one
+  --json  prints a line for programs where each server serves",
+        &["--listen", "--json", "--set"],
     ),
     (
         "routes",
@@ -48,8 +49,8 @@ const COMMANDS: [(&str, Command, &str, &str, &[&str]); 9] = [
         "config",
         Command::Config,
         "[explain KEY | check] [FILE[#NAME]]",
-        "prints every setting, its value and where that comes from
-  explain KEY  only this one: server.listen, or of a FILE layer.gzip.min_size
+        "prints every setting, or those of a FILE, each with its value and where that comes from
+  explain KEY  only this one: server.listen, or of a FILE layer.gzip.min_size, app.main or defaults.admin_email
   check        says whether the configuration, the stack and all of a FILE fit together",
         &["--json", "--set"],
     ),
@@ -116,8 +117,8 @@ fn help_of(command: Command) -> String {
 ///     purlin::run(stack)
 /// }
 /// ```
-pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S>) -> ExitCode {
-    started(stack, Registered::default())
+pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S> + Send + 'static) -> ExitCode {
+    started(std::env::args().skip(1), stack, Registered::default())
 }
 
 /// What files may use beside the site's own stack: nothing, without the feature `deploy`.
@@ -127,10 +128,11 @@ pub(crate) type Registered = crate::deploy::Registry;
 type Registered = ();
 
 pub(crate) fn started<S: Service + 'static>(
-    stack: impl FnOnce(Config) -> Result<S>,
+    arguments: impl Iterator<Item = String>,
+    stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
     registered: Registered,
 ) -> ExitCode {
-    let arguments = match Arguments::read(std::env::args().skip(1)) {
+    let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("error: {problem}\n\n{}", help());
@@ -291,6 +293,8 @@ impl Arguments {
         match self.words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             [] | ["check"] | ["check", _] | ["explain", _] | ["explain", _, _] => Ok(()),
             ["explain"] => Err("config explain needs a key".to_owned()),
+            // A file has a dot in its name, and no command has.
+            [file] if file.contains('.') => Ok(()),
             [word, ..] => Err(unknown("command config", word, ["explain", "check"].into_iter())),
         }
     }
@@ -300,37 +304,43 @@ impl Arguments {
         let at = match self.command {
             Command::Request => 2,
             Command::Config if self.words.first().is_some_and(|word| word == "explain") => 2,
-            Command::Config => 1,
+            Command::Config if self.words.first().is_some_and(|word| word == "check") => 1,
             _ => 0,
         };
         self.words.get(at).map(String::as_str)
     }
 
-    fn obey<S: Service + 'static>(self, stack: impl FnOnce(Config) -> Result<S>, registered: Registered) -> Result<()> {
+    fn obey<S: Service + 'static>(
+        self,
+        stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
+        registered: Registered,
+    ) -> Result<()> {
         if self.command == Command::Help || self.help {
             println!("{}", help_of(self.command));
             return Ok(());
         }
         if self.command == Command::Layers {
-            return commands::layers(&registered, self.json);
+            return commands::layers(registered, self.json);
         }
         if self.file().is_none() && !self.set.is_empty() {
             return Err(Error::internal("--set sets a key of a file, and none is named"));
         }
         let mut config = Config::load()?;
-        if !self.listen.is_empty() {
+        // Of the servers of a file one takes it.
+        if !self.listen.is_empty() && self.file().is_none() {
             config.server.listen.clone_from(&self.listen);
         }
         match (self.command, self.file()) {
-            (Command::Serve, None) => serve(config, stack),
+            (Command::Serve, None) => serve(config, stack, self.json),
             (Command::Serve, Some(file)) => {
                 log::start(&config.log)?;
+                warn(&config);
                 let environment = config.environment.to_string();
                 let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
                 let runtime = runtime.context("starting the runtime")?;
                 let served = runtime.block_on(async {
                     let opened = commands::open(file, &self.set, config, stack, registered)?;
-                    commands::serve(&opened, &self.listen, &environment).await
+                    commands::serve(&opened, &self.listen, &environment, self.json).await
                 });
                 // A blocking task that never ends must not keep the process.
                 runtime.shutdown_timeout(Duration::from_secs(1));
@@ -339,6 +349,9 @@ impl Arguments {
             (Command::Migrate, _) => migrate(&outline(config, stack)?, self.status),
             (Command::Health, _) => health(&config),
             (Command::Config, file) => match self.words.as_slice() {
+                [file] if file != "check" => {
+                    commands::settings_of_file(&commands::open(file, &self.set, config, stack, registered)?, self.json)
+                }
                 [] => {
                     commands::settings(&config, self.json);
                     Ok(())
@@ -425,24 +438,23 @@ fn migrate(_: &Site, _: bool) -> Result<()> {
 }
 
 fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str>) -> String {
-    match crate::nearest::nearest(word, known) {
-        Some(nearest) => format!("there is no {what} `{word}`: did you mean `{nearest}`?"),
-        None => format!("there is no {what} `{word}`"),
-    }
+    format!("there is no {what} `{word}`: {}", crate::nearest::hint(word, known))
 }
 
-fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Result<S>) -> Result<()> {
-    log::start(&config.log)?;
+fn warn(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!(target: "purlin::config", "{warning}");
     }
+}
+
+fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Result<S>, as_json: bool) -> Result<()> {
+    log::start(&config.log)?;
+    warn(&config);
     let bound = match Server::from_config(&config.server).bind() {
         Ok(bound) => bound,
         Err(error) => return Err(told(config, stack, error)),
     };
-    let environment = config.environment.clone();
-    let places: Vec<String> = bound.addresses().iter().map(url).collect();
-    let line = format!("serving {} ({environment}), Ctrl-C stops it", places.join(", "));
+    let line = announcement(bound.addresses(), config.environment.name(), None, as_json);
     bound.run(|| async { Ok(Announced { app: stack(config)?, line }) })
 }
 
@@ -458,6 +470,16 @@ fn told<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>, err
             Err(_) => error,
         }
     })
+}
+
+/// What is printed once a server serves: one line, for programs too.
+fn announcement(listens: &[Listen], environment: &str, name: Option<&str>, as_json: bool) -> String {
+    let places: Vec<String> = listens.iter().map(url).collect();
+    if as_json {
+        return serde_json::json!({ "serving": places, "environment": environment, "server": name }).to_string();
+    }
+    let name = name.map(|name| format!(", {name}")).unwrap_or_default();
+    format!("serving {} ({environment}{name}), Ctrl-C stops it", places.join(", "))
 }
 
 /// Where a browser on this machine finds the server.
@@ -592,6 +614,8 @@ mod tests {
         assert_eq!(read(&["config", "explain", "server.listen"]).unwrap().file(), None);
         assert_eq!(read(&["config", "explain", "app.x.y", "site.toml"]).unwrap().file(), Some("site.toml"));
         assert_eq!(read(&["config", "check", "site.toml"]).unwrap().file(), Some("site.toml"));
+        assert_eq!(read(&["config", "site.toml#x"]).unwrap().file(), Some("site.toml#x"));
+        assert_eq!(read(&["config", "check"]).unwrap().file(), None);
         assert_eq!(read(&["routes", "--match", "/x"]).unwrap().matched.as_deref(), Some("/x"));
     }
 
@@ -604,7 +628,7 @@ mod tests {
             (&["stack", "routes"], "one command at a time: routes is the second"),
             (&["routes", "--status"], "--status belongs to the command migrate"),
             (&["serve", "--match", "/"], "--match belongs to the command routes"),
-            (&["health", "--json"], "--json belongs to the commands routes, stack, layers, config, request"),
+            (&["health", "--json"], "--json belongs to the commands serve, routes, stack, layers, config, request"),
             (&["serve", "a.toml", "b.toml"], "serve takes [FILE[#NAME]]: found \"b.toml\""),
             (&["health", "x"], "health takes no word: found \"x\""),
             (&["request", "GET"], "request needs METHOD PATH [FILE[#NAME]]"),

@@ -2,9 +2,12 @@
 
 mod broken;
 mod building;
+mod commands;
 mod dialects;
+mod files;
 mod paste;
 mod registered;
+mod secrets;
 
 use purlin::deploy::{Deploy, Deployment, Graph, NoOptions, Registry};
 use purlin::{BoxService, Config, Request, Response, Router, Service, any, get, handler, text};

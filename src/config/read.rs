@@ -63,6 +63,7 @@ enum Problem {
 struct Place {
     text: Arc<Text>,
     span: Range<usize>,
+    secret: bool,
 }
 
 /// Says nothing: the text may hold secrets.
@@ -79,7 +80,11 @@ impl Fault {
 
     /// The innermost place counts.
     fn at(mut self, node: &Node) -> Self {
-        self.place.get_or_insert_with(|| Place { text: Arc::clone(&node.text), span: node.span.clone() });
+        self.place.get_or_insert_with(|| Place {
+            text: Arc::clone(&node.text),
+            span: node.span.clone(),
+            secret: node.secret,
+        });
         self
     }
 
@@ -94,8 +99,8 @@ impl Fault {
 
     fn explain(self, known: &[String], file: &Path) -> ConfigError {
         let Self { problem, key, place } = self;
-        let secret = is_secret(&key);
         let place = place.expect("`read` has set it");
+        let secret = is_secret(&key) || place.secret;
         let problem = match problem {
             Problem::UnknownKey { word, siblings } => {
                 let nearest = meant(&key, &word, siblings, known, &place.text.source);
@@ -225,7 +230,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Kind::Boolean(boolean) => visitor.visit_bool(*boolean),
             Kind::Raw => Reader { node: &self.node.parsed() }.deserialize_any(visitor),
             Kind::Loose(text) => {
-                let node = Node { kind: Node::firm(text), ..self.node.clone() };
+                let written = self.node.loose_toml(text);
+                let node = written.unwrap_or_else(|| Node { kind: Node::firm(text), ..self.node.clone() });
                 Reader { node: &node }.deserialize_any(visitor)
             }
         }
@@ -246,7 +252,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     /// Words with spaces between are a list, where a text stands for any type.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.kind {
-            Kind::Loose(text) => {
+            Kind::Loose(text) if self.node.loose_toml(text).is_none() => {
                 let word = |word: &str| Node { kind: Kind::Loose(word.to_owned()), ..self.node.clone() };
                 let items: Vec<Node> = text.split_whitespace().map(word).collect();
                 visitor.visit_seq(Items { rest: items.iter(), index: 0 })
@@ -291,6 +297,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         match &self.node.kind {
             Kind::Table(entries) => visitor.visit_map(Entries { rest: entries.iter(), node: None, fields }),
             Kind::Raw => Reader { node: &self.node.parsed() }.deserialize_struct(name, fields, visitor),
+            Kind::Loose(text) => match self.node.loose_toml(text) {
+                Some(written) => Reader { node: &written }.deserialize_struct(name, fields, visitor),
+                None => self.deserialize_any(visitor),
+            },
             _ => self.deserialize_any(visitor),
         }
     }
@@ -349,7 +359,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let field = self.fields.iter().find(|field| node.is_variable() && same_key(field, name));
         let key: StrDeserializer<'_, Fault> = field.copied().unwrap_or(name).into_deserializer();
         let key = seed.deserialize(key).map_err(|mut fault| {
-            fault.place = Some(Place { text: Arc::clone(&node.text), span: node.key.clone() });
+            fault.place = Some(Place { text: Arc::clone(&node.text), span: node.key.clone(), secret: node.secret });
             fault.under(name)
         })?;
         Ok(Some(key))

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     /// Where its key stands; empty when a variable's name is all there is of it.
     pub(crate) key: Range<usize>,
     pub(crate) span: Range<usize>,
+    /// What a secret has been put into: it is shown nowhere, whatever its key is called.
+    pub(crate) secret: bool,
 }
 
 #[derive(Clone)]
@@ -86,7 +88,7 @@ impl Node {
     /// The value of a variable.
     pub(crate) fn raw(text: Text) -> Self {
         let span = 0..text.text.len();
-        Self { kind: Kind::Raw, text: Arc::new(text), key: 0..0, span }
+        Self { kind: Kind::Raw, text: Arc::new(text), key: 0..0, span, secret: false }
     }
 
     pub(crate) fn table(table: DeTable<'_>, key: Range<usize>, span: Range<usize>, text: &Arc<Text>) -> Self {
@@ -94,7 +96,7 @@ impl Node {
             let node = Self::value(value, key.span(), text);
             (key.into_inner().into_owned(), node)
         });
-        Self { kind: Kind::Table(entries.collect()), text: Arc::clone(text), key, span }
+        Self { kind: Kind::Table(entries.collect()), text: Arc::clone(text), key, span, secret: false }
     }
 
     fn value(value: Spanned<DeValue<'_>>, key: Range<usize>, text: &Arc<Text>) -> Self {
@@ -111,7 +113,7 @@ impl Node {
             // As text, from which every date type reads.
             DeValue::Datetime(datetime) => Kind::Text(datetime.to_string()),
         };
-        Self { kind, text: Arc::clone(text), key, span }
+        Self { kind, text: Arc::clone(text), key, span, secret: false }
     }
 
     /// What a variable's value is when nobody asked for a text: TOML if it is, else the text that it is.
@@ -120,6 +122,26 @@ impl Node {
             Ok(value) => Self::value(value, 0..0, &self.text),
             Err(_) => Self { kind: Kind::Text(self.text.text.clone()), ..self.clone() },
         }
+    }
+
+    /// A loose value that is written as a list or a table in TOML.
+    pub(crate) fn loose_toml(&self, text: &str) -> Option<Self> {
+        if !text.starts_with(['[', '{']) {
+            return None;
+        }
+        let value = DeValue::parse(text).ok()?;
+        let inner = Arc::new(Text { source: self.source(), text: text.to_owned() });
+        Some(Self::value(value, 0..0, &inner).at(self))
+    }
+
+    /// With all that is in it at the place of `other`.
+    fn at(mut self, other: &Self) -> Self {
+        self.kind = match self.kind {
+            Kind::Table(entries) => Kind::Table(entries.into_iter().map(|(key, node)| (key, node.at(other))).collect()),
+            Kind::List(items) => Kind::List(items.into_iter().map(|item| item.at(other)).collect()),
+            kind => kind,
+        };
+        Self { kind: self.kind, ..other.clone() }
     }
 
     /// A loose value as the number or boolean that it spells, if it is written as that would be printed: `1.10` is a text.
@@ -141,7 +163,8 @@ impl Node {
             (Kind::Table(_), Kind::Raw) => above.parsed(),
             _ => above,
         };
-        let Node { kind, text, key, span } = above;
+        let Node { kind, text, key, span, secret } = above;
+        self.secret |= secret;
         match (&mut self.kind, kind) {
             (Kind::Table(entries), Kind::Table(more)) => {
                 for (name, node) in more {

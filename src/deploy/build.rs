@@ -1,14 +1,16 @@
 //! Looks up what sections refer to, and builds it.
 
-use super::graph::{Body, Graph, Kind, Link, Mount, Section as Written, Table, Target};
-use super::registry::{self, Factory, Registry};
-use super::{DeployError, Deployment};
+use super::graph::{Body, Graph, Kind, Link, Mount, Section as Written, Table, Target, folder_of};
+use super::registry::{self, Factory};
+use super::{DeployError, Deployment, builtin};
 use crate::config::tree::{Kind as Shape, Node};
+use crate::config::{Source, secret};
 use crate::nearest::nearest;
-use crate::{BoxMiddleware, BoxService, Cascade, Config, Error, Hosts, Result, Router, Stack};
+use crate::router::encoded;
+use crate::{BoxMiddleware, BoxService, Config, Error, Hosts, Result, Router, Stack};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,13 +24,26 @@ const BUILT: usize = 10_000;
 /// What a value may come to, with its variables.
 const VALUE: usize = 64 * 1024;
 
+/// What all values of one load may come to: a variable counts its length and [`VARIABLE`], so that empty ones have an end too.
+const FILLED: usize = 32 << 20;
+const VARIABLE: usize = 64;
+
 /// Where in the graph the walk is.
 #[derive(Clone)]
 pub(super) struct At<'d> {
     pub(super) deployment: &'d Deployment,
     graph: Arc<Graph>,
     chain: Vec<(PathBuf, Kind, String)>,
-    built: Rc<Cell<usize>>,
+    /// What `${NAME}` means in this file, beside a section's own keys; none before a section of the file has been entered.
+    named: Option<Rc<Table>>,
+    spent: Rc<Spent>,
+}
+
+/// What a load has come to.
+#[derive(Default)]
+struct Spent {
+    built: Cell<usize>,
+    filled: Cell<usize>,
 }
 
 /// A section with what it uses, and its values.
@@ -37,20 +52,37 @@ pub(super) struct Resolved<'d> {
     pub(super) title: String,
     pub(super) options: Table,
     pub(super) globals: Table,
+    /// The defaults of its options.
+    named: Rc<Table>,
     here: PathBuf,
     made: Made,
     /// The layers around it, the outermost first, with where they are looked up.
     with: Vec<(At<'d>, Link)>,
     /// Where what it refers to is looked up.
     at: At<'d>,
-    pub(super) app: Option<Link>,
+    /// What a server serves, with where it is looked up.
+    app: Option<(At<'d>, Link)>,
+}
+
+/// What is mounted at one host.
+#[derive(Default)]
+struct Below<'m> {
+    router: Router,
+    table: matchit::Router<()>,
+    paths: BTreeSet<&'m str>,
+    /// What the applications below a path are called.
+    names: BTreeSet<String>,
+    /// The name of the one at the root, whose routes are called as it calls them.
+    at_root: Option<String>,
 }
 
 /// What the variables of a value may name.
 struct Scope<'s> {
     /// The keys beside it, as they are written.
     locals: &'s Table,
-    /// What is above, with its own variables put in already.
+    /// What else `${NAME}` means, with its own variables put in already.
+    named: &'s Table,
+    /// What `${global.NAME}` means.
     globals: &'s Table,
     /// The keys beside it are themselves the globals of those below.
     of_defaults: bool,
@@ -60,8 +92,16 @@ enum Made {
     Factory(String, Node),
     Around(Link, Link),
     Pipeline(Vec<Link>, Link),
-    Mount(Vec<Mount>),
+    Mount(Vec<Mounted>),
     Cascade(Vec<Link>),
+}
+
+/// An entry of a mount with its variables put in.
+struct Mounted {
+    host: Option<String>,
+    path: String,
+    place: Node,
+    app: Link,
 }
 
 /// The section that an application or layer is made for: what it may ask, besides its options.
@@ -80,9 +120,21 @@ impl Section<'_> {
         self.at.deployment.config()
     }
 
-    /// The folder of the file that the section stands in.
+    /// The folder of the file in which the section says what makes it.
     pub fn here(&self) -> &Path {
         &self.resolved.here
+    }
+
+    /// The path that an option has, from the folder of the file in which this option is written: a section may stand in another
+    /// file than the one that it takes by `use`. What variables and the command line set is below the folder of the first file.
+    pub fn path(&self, option: &str, path: impl AsRef<Path>) -> PathBuf {
+        let written = self.resolved.options.get(option).or_else(|| self.resolved.named.get(option));
+        let folder = match written.map(|node| &node.text.source) {
+            Some(Source::File { path, .. }) => folder_of(path),
+            Some(_) => self.at.deployment.root.here(),
+            None => self.resolved.here.clone(),
+        };
+        folder.join(path)
     }
 
     /// `[app.main]`
@@ -122,8 +174,7 @@ impl Section<'_> {
     }
 
     fn link(&self, name: &str, kind: Kind) -> Result<Link> {
-        let names = self.at.graph.sections.keys().cloned().collect();
-        Ok(Link::read(name, &self.resolved.head, kind, &names, None)?)
+        Ok(Link::read(name, &self.resolved.head, kind, &self.at.graph.names(), None)?)
     }
 
     pub(super) fn read<O: DeserializeOwned>(&self, options: &Node) -> Result<O> {
@@ -136,7 +187,10 @@ impl Section<'_> {
         if error.find_cause::<DeployError>().is_some() {
             return error;
         }
-        let causes = error.chain().collect::<Vec<_>>().join(": ");
+        let mut causes = error.chain().collect::<Vec<_>>().join(": ");
+        for secret in secrets(&self.resolved.options).filter(|secret| !secret.is_empty()) {
+            causes = causes.replace(&secret, secret::MASK);
+        }
         DeployError::at(&self.resolved.head, format!("{} cannot be made: {causes}", self.resolved.title)).into()
     }
 }
@@ -144,7 +198,14 @@ impl Section<'_> {
 impl<'d> At<'d> {
     pub(super) fn root(deployment: &'d Deployment) -> Self {
         let graph = Arc::clone(&deployment.root);
-        Self { deployment, graph, chain: Vec::new(), built: Rc::new(Cell::new(0)) }
+        Self { deployment, graph, chain: Vec::new(), named: None, spent: Rc::default() }
+    }
+
+    /// The defaults of the first file.
+    pub(super) fn defaults(&self) -> Result<Table, DeployError> {
+        let none = Table::new();
+        let scope = Scope { locals: &self.graph.defaults, named: &none, globals: &none, of_defaults: true };
+        self.expand_all(&self.graph.defaults, &scope)
     }
 
     /// A section of the first file by its name.
@@ -162,52 +223,129 @@ impl<'d> At<'d> {
     ) -> Result<Resolved<'d>, DeployError> {
         let graph = &self.graph;
         let Some(section) = graph.section(kind, name) else {
-            let problem = graph.no_such(kind, name);
+            let registered = format!("purlin:{name}");
+            let registered = self.deployment.registry.has(&registered, kind).then_some(registered.as_str());
+            let problem = graph.no_such(kind, name, registered);
             return Err(match named {
                 Some(node) => DeployError::at(node, problem),
                 None => DeployError::new(&graph.path, problem),
             });
         };
         let place = named.unwrap_or(&section.head);
-        let at = self.within(graph, section, place)?;
+        let mut at = self.within(graph, section, place)?;
 
-        let scope = Scope { locals: &graph.defaults, globals: inherited, of_defaults: true };
-        let below = over(at.expand_all(&graph.defaults, &scope)?, inherited);
-        let scope = Scope { locals: &section.options, globals: &below, of_defaults: false };
+        // What is set in this file is above what comes from another one, whose names are not this file's.
+        let (below, named) = match &self.named {
+            Some(named) => (inherited.clone(), Table::clone(named)),
+            None => {
+                let scope = Scope { locals: &graph.defaults, named: inherited, globals: inherited, of_defaults: true };
+                let own = at.expand_all(&graph.defaults, &scope)?;
+                (over(own.clone(), inherited), over(inherited.clone(), &own))
+            }
+        };
+        let locals = &section.options;
+        let scope = Scope { locals, named: &named, globals: &below, of_defaults: false };
         let mine = over(at.expand_all(&section.globals, &scope)?, forced);
-        let globals = over(below, &mine);
-        let scope = Scope { locals: &section.options, globals: &globals, of_defaults: false };
-        let options = at.expand_all(&section.options, &scope)?;
-        let with = section.with.iter().map(|link| (at.clone(), link.clone()));
+        let (globals, named) = (over(below, &mine), Rc::new(over(named, &mine)));
+        at.named = Some(Rc::clone(&named));
+        let scope = Scope { locals, named: &named, globals: &globals, of_defaults: false };
+        let options = at.expand_all(locals, &scope)?;
+        let with = section.with.iter().map(|link| Ok((at.clone(), at.filled(link, Kind::Layer, None, &scope)?)));
+        let with = with.collect::<Result<Vec<_>, DeployError>>()?;
+        let app = section.app.as_ref().map(|link| at.filled(link, Kind::App, None, &scope)).transpose()?;
+        let app = app.map(|link| (at.clone(), link));
 
         let made = match &section.body {
-            Body::Use(link) if at.factory(link, kind).is_some() => {
-                Made::Factory(at.factory(link, kind).unwrap_or_default().to_owned(), link.node.clone())
-            }
             Body::Use(link) => {
-                let (next, name) = at.follow(link)?;
-                let mut base = next.resolve(kind, &name, Some(&link.node), &globals, &mine)?;
-                if let Some((key, node)) = options.iter().next().filter(|_| !base.takes_options()) {
-                    let title = format!("{}, which {} uses,", base.title, section.title());
-                    return Err(DeployError::at_key(node, super::toml::no_options(&title, key)));
+                let link = at.filled(link, kind, Some(name), &scope)?;
+                match at.factory(&link, kind) {
+                    Some(factory) => Made::Factory(factory.to_owned(), link.node.clone()),
+                    None => {
+                        let (next, name) = at.follow(&link)?;
+                        let mut base = next.resolve(kind, &name, Some(&link.node), &globals, &mine)?;
+                        if let Some((key, node)) = options.iter().next().filter(|_| !base.takes_options()) {
+                            let title = format!("{}, which {} uses,", base.title, section.title());
+                            return Err(DeployError::at_key(node, super::toml::no_options(&title, key)));
+                        }
+                        base.options.extend(options);
+                        base.with = with.into_iter().chain(std::mem::take(&mut base.with)).collect();
+                        base.title = section.title();
+                        base.head = section.head.clone();
+                        base.app = app.or(base.app);
+                        return Ok(base);
+                    }
                 }
-                base.options.extend(options);
-                base.with = with.chain(std::mem::take(&mut base.with)).collect();
-                base.title = section.title();
-                base.head = section.head.clone();
-                if let Some(app) = &section.app {
-                    base.app = Some(app.clone());
-                }
-                return Ok(base);
             }
-            Body::Around(layer, next) => Made::Around(layer.clone(), next.clone()),
-            Body::Pipeline(layers, app) => Made::Pipeline(layers.clone(), app.clone()),
-            Body::Mount(mounts) => Made::Mount(mounts.clone()),
-            Body::Cascade(apps) => Made::Cascade(apps.clone()),
+            Body::Around(layer, next) => {
+                Made::Around(at.filled(layer, Kind::Layer, None, &scope)?, at.filled(next, Kind::App, None, &scope)?)
+            }
+            Body::Pipeline(layers, app) => {
+                let mut links = Vec::new();
+                for layer in layers {
+                    links.extend(at.words(layer, Kind::Layer, &scope)?);
+                }
+                links.extend(at.words(app, Kind::App, &scope)?);
+                match links.pop() {
+                    Some(app) => Made::Pipeline(links, app),
+                    None => {
+                        return Err(DeployError::at(&app.node, "expected an application at the end, found nothing"));
+                    }
+                }
+            }
+            Body::Mount(mounts) => {
+                Made::Mount(mounts.iter().map(|mount| at.mounted(mount, &scope)).collect::<Result<_, _>>()?)
+            }
+            Body::Cascade(apps) => {
+                let apps = apps.iter().map(|link| at.filled(link, Kind::App, None, &scope));
+                Made::Cascade(apps.collect::<Result<_, _>>()?)
+            }
         };
-        let with = with.collect();
-        let (head, title, app) = (section.head.clone(), section.title(), section.app.clone());
-        Ok(Resolved { head, title, options, globals, here: graph.here(), made, with, at, app })
+        let (head, title) = (section.head.clone(), section.title());
+        Ok(Resolved { head, title, options, globals, named, here: graph.here(), made, with, at, app })
+    }
+
+    /// A reference with its variables put in.
+    fn filled(&self, link: &Link, kind: Kind, own: Option<&str>, scope: &Scope<'_>) -> Result<Link, DeployError> {
+        let Target::Unfilled(text) = &link.target else { return Ok(link.clone()) };
+        let (text, _, _) = self.fill(text, &link.node, scope, 0)?;
+        Link::read(&text, &link.node, kind, &self.graph.names(), own)
+    }
+
+    /// The same in a pipeline, where a variable of an INI file may be several words: layers, and at the end of `last` what it is.
+    fn words(&self, link: &Link, last: Kind, scope: &Scope<'_>) -> Result<Vec<Link>, DeployError> {
+        let is_variable = |text: &str| {
+            text.strip_prefix("${").and_then(|rest| Some(end_of(rest)? + 1 == rest.len())).unwrap_or(false)
+        };
+        match (&link.target, &link.node.kind) {
+            (Target::Unfilled(text), Shape::Loose(_)) if is_variable(text) => {
+                let (text, _, _) = self.fill(text, &link.node, scope, 0)?;
+                let (names, words) = (self.graph.names(), text.split_whitespace().collect::<Vec<_>>());
+                let kind = |at: usize| if at + 1 == words.len() { last } else { Kind::Layer };
+                let words = words.iter().enumerate();
+                words.map(|(at, word)| Link::read(word, &link.node, kind(at), &names, None)).collect()
+            }
+            _ => Ok(vec![self.filled(link, last, None, scope)?]),
+        }
+    }
+
+    fn mounted(&self, mount: &Mount, scope: &Scope<'_>) -> Result<Mounted, DeployError> {
+        let text = |node: &Node| Ok(plain(&self.expand(node, scope, 0)?));
+        let host = mount.host.as_ref().map(|node| {
+            let host = text(node)?;
+            crate::hosts::canonical(&host).ok_or_else(|| {
+                let problem = format!(
+                    "expected a host as example.org or *.example.org, in punycode, or an address, with or without a port, \
+                     found {host:?}"
+                );
+                DeployError::at(node, problem)
+            })
+        });
+        let (host, place, path) = (host.transpose()?, mount.path.clone(), text(&mount.path)?);
+        if !path.starts_with('/') {
+            let problem = format!("expected a path that begins with a slash, found {path:?}");
+            return Err(DeployError::at(&place, problem));
+        }
+        Ok(Mounted { host, path, place, app: self.filled(&mount.app, Kind::App, None, scope)? })
     }
 
     /// One section further, unless it has been met on the way.
@@ -221,13 +359,18 @@ impl<'d> At<'d> {
         if self.chain.len() >= DEPTH {
             return Err(DeployError::at(place, format!("sections stand in one another more than {DEPTH} deep")));
         }
-        self.built.set(self.built.get() + 1);
-        if self.built.get() > BUILT {
-            return Err(DeployError::at(place, format!("more than {BUILT} sections would be built, each use counted")));
-        }
+        self.count(place)?;
         let mut chain = self.chain.clone();
         chain.push(step);
         Ok(Self { graph: Arc::clone(graph), chain, ..self.clone() })
+    }
+
+    fn count(&self, place: &Node) -> Result<(), DeployError> {
+        self.spent.built.set(self.spent.built.get() + 1);
+        match self.spent.built.get() > BUILT {
+            true => Err(DeployError::at(place, format!("more than {BUILT} sections would be built, each use counted"))),
+            false => Ok(()),
+        }
     }
 
     /// The registered name that a reference means. `app:main` is what is registered, if there is such a thing, before the section
@@ -245,16 +388,16 @@ impl<'d> At<'d> {
         match &link.target {
             Target::File(path, name) => {
                 let graph = self.deployment.file(&self.graph.here().join(path), Some(&link.node))?;
-                Ok((Self { graph, ..self.clone() }, name.clone()))
+                let named = self.named.clone().filter(|_| Arc::ptr_eq(&graph, &self.graph));
+                Ok((Self { graph, named, ..self.clone() }, name.clone()))
             }
-            Target::Name(name) | Target::Factory(name) => Ok((self.clone(), name.clone())),
+            Target::Name(name) | Target::Factory(name) | Target::Unfilled(name) => Ok((self.clone(), name.clone())),
         }
     }
 
     pub(super) fn app(&self, link: &Link, globals: &Table) -> Result<BoxService> {
         if let Some(factory) = self.factory(link, Kind::App) {
-            let resolved = self.without_section(factory, link, globals);
-            return self.build_app(resolved);
+            return self.build_app(self.without_section(factory, link, globals)?);
         }
         let (at, name) = self.follow(link)?;
         self.build_app(at.resolve(Kind::App, &name, Some(&link.node), globals, &Table::new())?)
@@ -263,26 +406,27 @@ impl<'d> At<'d> {
     /// The layers that a reference means: one, and those that its `with` puts around it.
     pub(super) fn layers(&self, link: &Link, globals: &Table) -> Result<Vec<BoxMiddleware>> {
         if let Some(factory) = self.factory(link, Kind::Layer) {
-            let resolved = self.without_section(factory, link, globals);
-            return self.build_layers(resolved);
+            return self.build_layers(self.without_section(factory, link, globals)?);
         }
         let (at, name) = self.follow(link)?;
         self.build_layers(at.resolve(Kind::Layer, &name, Some(&link.node), globals, &Table::new())?)
     }
 
     /// What is registered, named where a section could be.
-    fn without_section(&self, factory: &str, link: &Link, globals: &Table) -> Resolved<'d> {
-        Resolved {
+    fn without_section(&self, factory: &str, link: &Link, globals: &Table) -> Result<Resolved<'d>, DeployError> {
+        self.count(&link.node)?;
+        Ok(Resolved {
             head: link.node.clone(),
             title: format!("`{factory}`"),
             options: Table::new(),
             globals: globals.clone(),
+            named: self.named.clone().unwrap_or_default(),
             here: self.graph.here(),
             made: Made::Factory(factory.to_owned(), link.node.clone()),
             with: Vec::new(),
             at: self.clone(),
             app: None,
-        }
+        })
     }
 
     pub(super) fn build_app(&self, resolved: Resolved<'d>) -> Result<BoxService> {
@@ -295,7 +439,7 @@ impl<'d> At<'d> {
                 registry.make_app(name, &options, &Section { at, resolved: &resolved })?
             }
             Made::Around(layer, next) => {
-                let mut layers = at.layers_with(layer, &resolved)?;
+                let mut layers = at.build_layers(at.wrapped(layer, &resolved)?)?;
                 let app = at.app(next, globals)?;
                 around(&mut layers, app)
             }
@@ -308,8 +452,17 @@ impl<'d> At<'d> {
             }
             Made::Mount(mounts) => at.mount(mounts, &resolved)?,
             Made::Cascade(apps) => {
-                let apps = apps.iter().map(|app| at.app(app, globals)).collect::<Result<Vec<_>>>()?;
-                BoxService::new(apps.into_iter().fold(Cascade::new(), Cascade::app))
+                let section = Section { at, resolved: &resolved };
+                let options = resolved.options_for(registry.cascade())?;
+                let made = builtin::cascade(section.read(&options)?);
+                let mut cascade = made.map_err(|error| section.failed(error))?;
+                let mut names = BTreeSet::new();
+                for link in apps {
+                    let name = name_of(&link.target);
+                    let name = unused(&mut names, &name, &name);
+                    cascade = cascade.app_named(&name, at.app(link, globals)?);
+                }
+                BoxService::new(cascade)
             }
         };
         let mut layers = Vec::new();
@@ -320,9 +473,9 @@ impl<'d> At<'d> {
     }
 
     /// A layer that gets the options of the section it is named in.
-    fn layers_with(&self, link: &Link, resolved: &Resolved<'d>) -> Result<Vec<BoxMiddleware>> {
+    fn wrapped(&self, link: &Link, resolved: &Resolved<'d>) -> Result<Resolved<'d>, DeployError> {
         let mut layer = match self.factory(link, Kind::Layer) {
-            Some(factory) => self.without_section(factory, link, &resolved.globals),
+            Some(factory) => self.without_section(factory, link, &resolved.globals)?,
             None => {
                 let (at, name) = self.follow(link)?;
                 at.resolve(Kind::Layer, &name, Some(&link.node), &resolved.globals, &Table::new())?
@@ -330,7 +483,7 @@ impl<'d> At<'d> {
         };
         layer.options.extend(resolved.options.clone());
         (layer.title, layer.head) = (resolved.title.clone(), resolved.head.clone());
-        self.build_layers(layer)
+        Ok(layer)
     }
 
     pub(super) fn build_layers(&self, resolved: Resolved<'d>) -> Result<Vec<BoxMiddleware>> {
@@ -347,37 +500,54 @@ impl<'d> At<'d> {
         Ok(layers)
     }
 
-    fn mount(&self, mounts: &[Mount], resolved: &Resolved<'d>) -> Result<BoxService> {
+    fn mount(&self, mounts: &[Mounted], resolved: &Resolved<'d>) -> Result<BoxService> {
         // By host first, since each host's paths are its own.
-        let mut by_host: BTreeMap<Option<&str>, (Router, Vec<&str>)> = BTreeMap::new();
+        let mut by_host: BTreeMap<Option<&str>, Below<'_>> = BTreeMap::new();
         for mount in mounts {
-            let (router, paths) = by_host.entry(mount.host.as_deref()).or_default();
+            let below = by_host.entry(mount.host.as_deref()).or_default();
             let path = mount.path.trim_end_matches('/');
-            if paths.contains(&path) {
+            if below.paths.contains(path) {
                 let problem = format!("{} mounts two applications at {}", resolved.title, mount.path);
                 return Err(DeployError::at(&mount.app.node, problem).into());
             }
-            paths.push(path);
+            // The router finds the same, and would name a line of this file here.
+            if let Err(error) = below.table.insert(format!("{}/{{*rest}}", encoded(path)), ()) {
+                let problem = match error {
+                    matchit::InsertError::Conflict { with } => {
+                        let with = with.trim_end_matches("/{*rest}");
+                        format!("{path} is in conflict with {with}: a request could match both")
+                    }
+                    _ => format!("expected a path as /blog or /users/{{id}}, found {path:?}"),
+                };
+                return Err(DeployError::at(&mount.place, problem).into());
+            }
+            below.paths.insert(path);
             let app = self.app(&mount.app, &resolved.globals)?;
+            let name = name_of(&mount.app.target);
+            let router = std::mem::take(&mut below.router);
             // Two applications of one graph may have routes of equal names.
-            let name = match &mount.app.target {
-                Target::Name(name) | Target::File(_, name) | Target::Factory(name) => name.replace(':', "-"),
+            below.router = match path.is_empty() {
+                true => {
+                    below.at_root = Some(name);
+                    router.mount("/", app)
+                }
+                false => router.mount_named(&unused(&mut below.names, &name, path), path, app),
             };
-            let below = std::mem::take(router);
-            *router = if path.is_empty() { below.mount("/", app) } else { below.mount_named(&name, path, app) };
         }
-        let mut rest = by_host.remove(&None).map(|(router, _)| router);
+        let mut rest = by_host.remove(&None).unwrap_or_default();
         if by_host.is_empty() {
-            return Ok(BoxService::new(rest.unwrap_or_default()));
+            return Ok(BoxService::new(rest.router));
         }
         let mut hosts = Hosts::new();
-        for (host, (router, _)) in by_host {
-            hosts = hosts.host(host.unwrap_or_default(), router);
+        for (host, below) in by_host {
+            let host = host.unwrap_or_default();
+            let name = below.at_root.as_deref().unwrap_or(host);
+            hosts = hosts.host_named(&unused(&mut rest.names, name, host), host, below.router);
         }
-        if let Some(rest) = rest.take() {
-            hosts = hosts.fallback(rest);
+        match rest.paths.is_empty() {
+            true => Ok(BoxService::new(hosts)),
+            false => Ok(BoxService::new(hosts.fallback(rest.router))),
         }
-        Ok(BoxService::new(hosts))
     }
 
     fn expand_all(&self, table: &Table, scope: &Scope<'_>) -> Result<Table, DeployError> {
@@ -386,9 +556,11 @@ impl<'d> At<'d> {
 
     /// A value with its variables put in.
     fn expand(&self, node: &Node, scope: &Scope<'_>, depth: usize) -> Result<Node, DeployError> {
+        let mut secret = node.secret;
         let kind = match &node.kind {
             Shape::Text(text) | Shape::Loose(text) if text.contains("${") => {
-                let (text, variable) = self.fill(text, node, scope, depth)?;
+                let (text, variable, is_secret) = self.fill(text, node, scope, depth)?;
+                secret |= is_secret;
                 match &node.kind {
                     Shape::Text(_) if !variable => Shape::Text(text),
                     // What a variable brings is a text, whatever it is to be.
@@ -406,14 +578,21 @@ impl<'d> At<'d> {
             }
             other => other.clone(),
         };
-        Ok(Node { kind, ..node.clone() })
+        Ok(Node { kind, secret, ..node.clone() })
     }
 
-    fn fill(&self, text: &str, node: &Node, scope: &Scope<'_>, depth: usize) -> Result<(String, bool), DeployError> {
+    /// A text with its variables put in; whether there were any, and a secret among them.
+    fn fill(
+        &self,
+        text: &str,
+        node: &Node,
+        scope: &Scope<'_>,
+        depth: usize,
+    ) -> Result<(String, bool, bool), DeployError> {
         if depth > 16 {
             return Err(DeployError::at(node, "the variables of this value go round in a circle"));
         }
-        let (mut filled, mut any, mut rest) = (String::new(), false, text);
+        let (mut filled, mut any, mut secret, mut rest) = (String::new(), false, false, text);
         while let Some(at) = rest.find('$') {
             filled.push_str(&rest[..at]);
             rest = &rest[at..];
@@ -421,12 +600,21 @@ impl<'d> At<'d> {
                 filled.push_str("${");
                 rest = after;
             } else if let Some(after) = rest.strip_prefix("${") {
-                let Some((variable, after)) = after.split_once('}') else {
+                let Some(end) = end_of(after) else {
                     return Err(at_variable(node, "${", "expected `}` after this `${`; `$${` is the text `${`".into()));
                 };
                 any = true;
-                filled.push_str(&self.variable(variable, node, scope, depth)?);
-                rest = after;
+                let (value, is_secret) = self.variable(&after[..end], node, scope, depth)?;
+                secret |= is_secret;
+                let spent = self.spent.filled.get() + value.len() + VARIABLE;
+                self.spent.filled.set(spent);
+                if spent > FILLED {
+                    let problem =
+                        format!("all variables of the file come to more than {FILLED} bytes, each use counted");
+                    return Err(DeployError::at(node, problem));
+                }
+                filled.push_str(&value);
+                rest = &after[end + 1..];
             } else {
                 filled.push('$');
                 rest = &rest[1..];
@@ -439,47 +627,116 @@ impl<'d> At<'d> {
             }
         }
         filled.push_str(rest);
-        Ok((filled, any))
+        Ok((filled, any, secret))
     }
 
-    fn variable(&self, written: &str, node: &Node, scope: &Scope<'_>, depth: usize) -> Result<String, DeployError> {
+    /// The value of a variable, and whether it is a secret.
+    fn variable(
+        &self,
+        written: &str,
+        node: &Node,
+        scope: &Scope<'_>,
+        depth: usize,
+    ) -> Result<(String, bool), DeployError> {
         let (name, default) = match written.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (written, None),
         };
-        let (found, known) = if name == "here" {
-            (Some(self.graph.here().display().to_string()), Vec::new())
+        let of_node = |node: &Node| (plain(node), node.secret);
+        let of_local = |node: &Node| Ok::<_, DeployError>(of_node(&self.expand(node, scope, depth + 1)?));
+        let of_process = |text: String| (text, false);
+        let found = if name == "here" {
+            Some(of_process(self.graph.here().display().to_string()))
         } else if name == "file" {
             let path = std::path::absolute(&self.graph.path).unwrap_or_else(|_| self.graph.path.clone());
-            (Some(path.display().to_string()), Vec::new())
+            Some(of_process(path.display().to_string()))
         } else if let Some(name) = name.strip_prefix("env:") {
             // An empty variable is one that is not set, as in the shell's `:-`.
-            (self.deployment.vars.get(name).filter(|value| !value.is_empty()).cloned(), Vec::new())
+            self.deployment.vars.get(name).filter(|value| !value.is_empty()).cloned().map(of_process)
         } else if let Some(name) = name.strip_prefix("global.") {
-            let default = || scope.locals.get(name).filter(|_| scope.of_defaults);
-            let value = match (scope.globals.get(name), default()) {
-                (Some(global), _) => Some(plain(global)),
-                (None, Some(default)) => Some(plain(&self.expand(default, scope, depth + 1)?)),
-                (None, None) => None,
-            };
-            (value, scope.globals.keys().map(|key| format!("global.{key}")).collect())
+            match (scope.globals.get(name), scope.locals.get(name).filter(|_| scope.of_defaults)) {
+                (Some(global), _) => Some(of_node(global)),
+                (None, default) => default.map(of_local).transpose()?,
+            }
         } else {
-            let value = match scope.locals.get(name) {
-                Some(local) => Some(plain(&self.expand(local, scope, depth + 1)?)),
-                None => scope.globals.get(name).map(plain),
-            };
-            (value, scope.locals.keys().chain(scope.globals.keys()).cloned().collect())
+            match scope.locals.get(name) {
+                Some(local) => Some(of_local(local)?),
+                None => scope.named.get(name).map(of_node),
+            }
         };
-        if let Some(value) = found.or(default.map(str::to_owned)) {
-            return Ok(value);
+        if let Some((value, is_secret)) = found {
+            let is_secret = is_secret || secret::is_secret(name) || secret::has_login(&value);
+            return Ok((value, is_secret));
         }
+        if let Some(default) = default {
+            let (text, _, is_secret) = self.fill(default, node, scope, depth + 1)?;
+            return Ok((text, is_secret || secret::is_secret(name)));
+        }
+        let known: Vec<String> = match name.split_once('.') {
+            Some(("global", _)) => scope.globals.keys().map(|key| format!("global.{key}")).collect(),
+            _ => scope.locals.keys().chain(scope.named.keys()).cloned().collect(),
+        };
         let hint = match nearest(name, known.iter().map(String::as_str)) {
+            _ if name.starts_with("env:") => "set it, or give a default as `${env:NAME:-default}`".into(),
             Some(nearest) => format!("did you mean `{nearest}`?"),
-            None if name.starts_with("env:") => "set it, or give a default as `${env:NAME:-default}`".into(),
             None => "expected `here`, `env:NAME`, `global.NAME` or a key of this section".into(),
         };
         Err(at_variable(node, name, format!("the variable `{name}` is not set: {hint}")))
     }
+}
+
+/// Where the brace ends that is open at the beginning of `text`; those in it come in pairs.
+fn end_of(text: &str) -> Option<usize> {
+    let mut open = 1_usize;
+    text.bytes().position(|byte| {
+        match byte {
+            b'{' => open += 1,
+            b'}' => open -= 1,
+            _ => {}
+        }
+        open == 0
+    })
+}
+
+/// The name that an application's routes get beside others: that of its section, or of its file where it is all of that.
+fn name_of(target: &Target) -> String {
+    match target {
+        Target::File(path, name) if name == "main" => {
+            Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
+        Target::File(_, name) | Target::Name(name) => name.clone(),
+        Target::Factory(name) | Target::Unfilled(name) => name.replace(':', "-"),
+    }
+}
+
+/// A name that is not used yet: else the other, which is a path, a host or a name again; and with a number at last.
+fn unused(names: &mut BTreeSet<String>, name: &str, other: &str) -> String {
+    let other = other.trim_matches('/').replace('/', "-");
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut all = [name.to_owned(), other].into_iter().filter(|name| !name.is_empty()).chain(numbered);
+    let name = all.find(|name| !names.contains(name)).unwrap_or_default();
+    names.insert(name.clone());
+    name
+}
+
+/// The texts that a table has, and nobody is to see.
+pub(super) fn secrets(table: &Table) -> impl Iterator<Item = String> {
+    fn collect(key: &str, node: &Node, above: bool, found: &mut Vec<String>) {
+        let is_secret = above || node.secret || secret::is_secret(key);
+        match &node.kind {
+            Shape::Table(entries) => entries.iter().for_each(|(key, node)| collect(key, node, is_secret, found)),
+            Shape::List(items) => items.iter().for_each(|node| collect("", node, is_secret, found)),
+            _ => {
+                let text = plain(node);
+                if is_secret || secret::has_login(&text) {
+                    found.push(text);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    table.iter().for_each(|(key, node)| collect(key, node, false, &mut found));
+    found.into_iter()
 }
 
 /// At the variable itself, where it stands in the value.
@@ -494,9 +751,27 @@ fn at_variable(node: &Node, name: &str, problem: String) -> DeployError {
     }
 }
 
-impl Resolved<'_> {
+impl<'d> Resolved<'d> {
     fn takes_options(&self) -> bool {
-        matches!(self.made, Made::Factory(..) | Made::Around(..))
+        matches!(self.made, Made::Factory(..) | Made::Around(..) | Made::Cascade(_))
+    }
+
+    /// What gets its options: the layer, where it is one around an application.
+    pub(super) fn maker(self, kind: Kind) -> Result<(Kind, Self), DeployError> {
+        match &self.made {
+            Made::Around(layer, _) => Ok((Kind::Layer, self.at.wrapped(layer, &self)?)),
+            _ => Ok((kind, self)),
+        }
+    }
+
+    pub(super) fn is_cascade(&self) -> bool {
+        matches!(self.made, Made::Cascade(_))
+    }
+
+    /// What a server serves, if it says so.
+    pub(super) fn app(&self) -> Option<Result<BoxService>> {
+        let (at, link) = self.app.as_ref()?;
+        Some(at.app(link, &self.globals))
     }
 
     /// The name of what it is made by; none for what is put together from others.
@@ -516,7 +791,7 @@ impl Resolved<'_> {
                 return Err(registry::unknown(factory, &self.title, key, node));
             }
             for option in known {
-                if let Some(global) = self.globals.get(option.name) {
+                if let Some(global) = self.named.get(option.name) {
                     options.entry(option.name.to_owned()).or_insert_with(|| global.clone());
                 }
             }
@@ -548,11 +823,29 @@ pub(super) fn plain(node: &Node) -> String {
     }
 }
 
+/// A value for people: texts as they are, and lists in TOML.
+pub(super) fn told(node: &Node) -> String {
+    let item = |node: &Node| match &node.kind {
+        Shape::Text(text) | Shape::Loose(text) => format!("{text:?}"),
+        _ => told(node),
+    };
+    match &node.kind {
+        Shape::List(items) => format!("[{}]", items.iter().map(item).collect::<Vec<_>>().join(", ")),
+        Shape::Table(entries) if entries.is_empty() => "{}".to_owned(),
+        Shape::Table(entries) => {
+            let entries = entries.iter().map(|(key, node)| format!("{key} = {}", item(node)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        _ => plain(node),
+    }
+}
+
 /// The server of a section.
-pub(super) fn server(at: &At<'_>, resolved: &Resolved<'_>, registry: &Registry) -> Result<crate::Server> {
+pub(super) fn server(resolved: &Resolved<'_>, base: crate::Server) -> Result<crate::Server> {
+    let at = &resolved.at;
     let Some((name, place)) = resolved.factory() else { unreachable!("the readers make servers by `use` only") };
-    let factory = registry.find(name, Kind::Server, place, &resolved.title)?;
+    let factory = at.deployment.registry.find(name, Kind::Server, place, &resolved.title)?;
     let options = resolved.options_for(factory)?;
     let section = Section { at, resolved };
-    super::builtin::server(section.read(&options)?, &section).map_err(|error| section.failed(error))
+    builtin::server(section.read(&options)?, base).map_err(|error| section.failed(error))
 }

@@ -6,7 +6,7 @@
 use super::build::Section;
 use super::registry::{NoOptions, Registry, fields_of};
 use crate::config::units;
-use crate::config::{Listen, Runtime, listen};
+use crate::config::{Listen, Runtime};
 #[cfg(feature = "compression")]
 use crate::layers::Compression;
 #[cfg(feature = "debugger")]
@@ -17,9 +17,11 @@ use crate::layers::{
     AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
     MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles, TrustedProxies,
 };
-use crate::{Assets, Error, Result, Server, StatusCode};
-use serde::Deserialize;
+use crate::{Assets, Cascade, Error, Result, Server, StatusCode};
+use serde::de::{SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,7 +154,10 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("lifetime", "\"2160h\"", "after how long it ends, however much it is used")
         .option("persistent", "false", "keeps the cookie when the browser is closed")
         .option("anonymous_when_down", "false", "without the store, shows the site as to a stranger")
-        .layer("purlin:static_files", |options: StaticFilesOptions, section| static_files(options, section))
+        .layer("purlin:static_files", |mut options: StaticFilesOptions, section| {
+            options.folder = section.path("folder", options.folder);
+            static_files(options)
+        })
         .doc("Answers requests for the files of a folder, and passes others on.")
         .option("folder", "", "the folder, below that of the file; must be set")
         .option("at", "\"/static\"", "the path below which the files are")
@@ -160,12 +165,12 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("cache_control", "\"no-cache\"", "of a file asked for without its fingerprint")
         .app("purlin:static", |options: StaticOptions, section| {
             let options = StaticFilesOptions {
-                folder: options.folder,
+                folder: section.path("folder", options.folder),
                 at: None,
                 memory: options.memory,
                 cache_control: options.cache_control,
             };
-            Ok(static_files(options, section)?.service())
+            Ok(static_files(options)?.service())
         })
         .doc("The files of a folder as an application; what is not there is a 404.")
         .option("folder", "", "the folder, below that of the file; must be set")
@@ -174,8 +179,8 @@ pub(super) fn register(registry: Registry) -> Registry {
         // `egg:Paste#static`, as files for Paste name it.
         .app("paste:static", |options: PasteStaticOptions, section| {
             let cache_control = options.cache_max_age.map(|seconds| format!("max-age={seconds}"));
-            let folder = options.document_root;
-            Ok(static_files(StaticFilesOptions { folder, at: None, memory: None, cache_control }, section)?.service())
+            let folder = section.path("document_root", options.document_root);
+            Ok(static_files(StaticFilesOptions { folder, at: None, memory: None, cache_control })?.service())
         })
         .doc("`purlin:static` by the names that Paste gives its options.")
         .option("document_root", "", "the folder, below that of the file; must be set")
@@ -200,7 +205,29 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
         .option("forwarded", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
         .option("host", "false", "whether the host is believed too");
+    let registry = registry
+        .key(CASCADE, fields_of::<CascadeOptions>().unwrap_or_default())
+        .doc("Asks one application after another: `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.")
+        .option("passes", "[404, 405]", "by which statuses an application passes the request on")
+        .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the next");
     proxy(uploads(in_code(registry)))
+}
+
+/// What the key `cascade` is listed as.
+pub(super) const CASCADE: &str = "purlin:cascade";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CascadeOptions {
+    passes: Option<Vec<u16>>,
+    max_body: Option<Size>,
+}
+
+pub(super) fn cascade(options: CascadeOptions) -> Result<Cascade> {
+    let cascade = given!(Cascade::new(), options: max_body as |size: Size| size.0);
+    let Some(passes) = options.passes else { return Ok(cascade) };
+    let passes = passes.into_iter().map(|status| status_of("passes", &status.to_string()));
+    Ok(cascade.passes(passes.collect::<Result<Vec<_>>>()?))
 }
 
 #[cfg(feature = "proxy")]
@@ -543,10 +570,9 @@ struct PasteStaticOptions {
     cache_max_age: Option<u64>,
 }
 
-fn static_files(options: StaticFilesOptions, section: &Section<'_>) -> Result<StaticFiles> {
-    let folder = section.here().join(&options.folder);
-    folder_is_there(&folder)?;
-    let files = StaticFiles::new(Assets::folder(folder));
+fn static_files(options: StaticFilesOptions) -> Result<StaticFiles> {
+    folder_is_there(&options.folder)?;
+    let files = StaticFiles::new(Assets::folder(options.folder));
     let files = options.at.iter().fold(files, |files, at| files.at(at));
     let files = options.memory.iter().fold(files, |files, memory| files.memory(memory.0));
     Ok(options.cache_control.iter().fold(files, |files, value| files.cache_control(value)))
@@ -669,10 +695,9 @@ struct Bytes(#[serde(deserialize_with = "units::some_bytes")] usize);
 fn uploads(registry: Registry) -> Registry {
     registry
         .layer("purlin:uploads", |options: UploadsOptions, section| {
-            let here = section.here().to_owned();
             Ok(given!(
                 Uploads::new(),
-                options: folder as |folder: PathBuf| here.join(folder), memory as |size: Size| size.0,
+                options: folder as |folder: PathBuf| section.path("folder", folder), memory as |size: Size| size.0,
                 max_file_bytes as |size: Size| size.0, max_field_bytes as |size: Size| size.0,
                 max_parts as |count: Count| count.0, max_header_bytes as |bytes: Bytes| bytes.0
             ))
@@ -708,10 +733,53 @@ pub(super) struct ServerOptions {
     max_connections: Option<Count>,
     max_headers: Option<Count>,
     max_header_bytes: Option<Buffer>,
+    processes: Option<bool>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Listens(#[serde(deserialize_with = "listen::one_or_more")] Vec<Listen>);
+/// One place, a list of them, or words: a line of a file for Waitress has several.
+#[derive(Clone, Debug)]
+struct Listens(Vec<Listen>);
+
+impl<'de> Deserialize<'de> for Listens {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_any(ListensVisitor).map(Self)
+    }
+}
+
+struct ListensVisitor;
+
+impl<'de> Visitor<'de> for ListensVisitor {
+    type Value = Vec<Listen>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address such as \"127.0.0.1:8000\", \"[::]:80\" or \"unix:/run/site.sock\", or a list of these")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<Listen>, E> {
+        let place = |word: &str| match word.strip_prefix("localhost:") {
+            // The one name that is the same everywhere.
+            Some(port) => format!("127.0.0.1:{port}").parse(),
+            None => word.parse(),
+        };
+        let wrong = |_| E::invalid_value(Unexpected::Str(text), &self);
+        match place(text) {
+            Ok(listen) => Ok(vec![listen]),
+            Err(error) if text.trim().is_empty() => Err(wrong(error)),
+            Err(_) => text.split_whitespace().map(|word| place(word).map_err(wrong)).collect(),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Listen>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Listens(places)) = list.next_element()? {
+            all.extend(places);
+        }
+        match all.is_empty() {
+            true => Err(serde::de::Error::custom("expected one address at least, found an empty list")),
+            false => Ok(all),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Buffer(#[serde(deserialize_with = "units::buffer")] usize);
@@ -719,7 +787,7 @@ struct Buffer(#[serde(deserialize_with = "units::buffer")] usize);
 fn server_options(registry: Registry) -> Registry {
     registry
         .option("listen", "\"127.0.0.1:8000\"", "where it listens: one place, or a list")
-        .option("host", "\"127.0.0.1\"", "an IP address, instead of `listen`")
+        .option("host", "\"127.0.0.1\"", "an IP address or `localhost`, instead of `listen`")
         .option("port", "8000", "a port, instead of `listen`")
         .option("runtime", "\"shared\"", "how the cores are used: \"shared\" or \"per-core\"")
         .option("http2", "true", "HTTP/2 by prior knowledge, with the feature `http2`")
@@ -731,28 +799,31 @@ fn server_options(registry: Registry) -> Registry {
         .option("max_connections", "8192", "open at the same time")
         .option("max_headers", "100", "in one request")
         .option("max_header_bytes", "\"64 KiB\"", "of one request")
+        .option("processes", "false", "whether other processes serve the same site, here or on other machines")
 }
 
-pub(super) fn server(options: ServerOptions, _: &Section<'_>) -> Result<Server> {
+/// `server`, with these options.
+pub(super) fn server(options: ServerOptions, server: Server) -> Result<Server> {
     let server = given!(
-        Server::new(),
+        server,
         options: runtime, http2, header_timeout as |limit: Limit| limit.0, body_timeout as |limit: Limit| limit.0,
         idle_timeout as |limit: Limit| limit.0, write_timeout as |limit: Limit| limit.0, drain as |time: Time| time.0,
         max_connections as |count: Count| count.0, max_headers as |count: Count| count.0,
-        max_header_bytes as |bytes: Buffer| bytes.0
+        max_header_bytes as |bytes: Buffer| bytes.0, processes
     );
     match (options.listen, options.host, options.port) {
         (Some(_), host, port) if host.is_some() || port.is_some() => {
             Err(Error::internal("it has `listen` and also `host` or `port`: one of them says where it listens"))
         }
-        (Some(Listens(all)), ..) => Ok(all.into_iter().fold(server, Server::listen)),
+        (Some(Listens(all)), ..) => Ok(server.only_at(&all)),
         (None, None, None) => Ok(server),
         (None, host, port) => {
             let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+            let host = if host == "localhost" { "127.0.0.1".to_owned() } else { host };
             let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
             let address =
                 address.map_err(|_| Error::internal(format!("`host`: expected an IP address, found {host:?}")))?;
-            Ok(server.listen(Listen::Tcp((address, port.unwrap_or(8000)).into())))
+            Ok(server.only_at(&[Listen::Tcp((address, port.unwrap_or(8000)).into())]))
         }
     }
 }

@@ -4,7 +4,7 @@ use super::DeployError;
 use super::{ini, toml};
 use crate::config::Source;
 use crate::config::tree::{Kind as Shape, Node, Text};
-use crate::nearest::nearest;
+use crate::nearest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -109,10 +109,11 @@ pub(super) enum Body {
     Cascade(Vec<Link>),
 }
 
+/// An entry of a mount, with the variables of its texts.
 #[derive(Clone)]
 pub(super) struct Mount {
-    pub(super) host: Option<String>,
-    pub(super) path: String,
+    pub(super) host: Option<Node>,
+    pub(super) path: Node,
     pub(super) app: Link,
 }
 
@@ -133,12 +134,14 @@ pub(super) enum Target {
     File(String, String),
     /// What is registered under a name.
     Factory(String),
+    /// Not known before its variables are.
+    Unfilled(String),
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) | Self::Factory(name) => f.write_str(name),
+            Self::Name(name) | Self::Factory(name) | Self::Unfilled(name) => f.write_str(name),
             Self::File(path, name) => write!(f, "{path}#{name}"),
         }
     }
@@ -183,24 +186,34 @@ impl Graph {
 
     /// The folder of the file.
     pub(super) fn here(&self) -> PathBuf {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+        folder_of(&self.path)
+    }
+
+    /// The names of its sections.
+    pub(super) fn names(&self) -> BTreeSet<(Kind, String)> {
+        self.sections.keys().cloned().collect()
     }
 
     pub(super) fn section(&self, kind: Kind, name: &str) -> Option<&Section> {
         self.sections.get(&(kind, name.to_owned()))
     }
 
-    /// The names of a kind, for what has none of that name.
-    pub(super) fn no_such(&self, kind: Kind, name: &str) -> String {
-        let names = self.sections().filter(|(of, _)| *of == kind);
-        let names: Vec<&str> = names.map(|(_, name)| name).collect();
-        let hint = match nearest(name, names.iter().copied()) {
-            Some(nearest) => format!(": did you mean `{nearest}`?"),
-            None if names.is_empty() => format!(": the file has no {}", kind.noun()),
-            None => format!(": expected `{}`", names.join("` or `")),
+    /// The names of a kind, for what has none of that name; or that which is `registered`, and so was meant.
+    pub(super) fn no_such(&self, kind: Kind, name: &str, registered: Option<&str>) -> String {
+        let names: Vec<&str> = self.sections().filter(|(of, _)| *of == kind).map(|(_, name)| name).collect();
+        let hint = match registered {
+            Some(registered) => format!("did you mean `{registered}`, which is registered?"),
+            None if names.is_empty() => format!("the file has no {}", kind.noun()),
+            None => nearest::hint(name, names),
         };
-        format!("there is no [{}.{name}] in {}{hint}", kind.word(), self.path.display())
+        format!("there is no [{}.{name}] in {}: {hint}", kind.word(), self.path.display())
+    }
+}
+
+impl Body {
+    /// Whether what it is made by has options.
+    pub(super) fn takes_options(&self) -> bool {
+        matches!(self, Self::Use(_) | Self::Around(..) | Self::Cascade(_))
     }
 }
 
@@ -211,7 +224,21 @@ impl Section {
 }
 
 impl Link {
-    /// Reads a reference, of which a section of `kind` is expected. What `sections` has none of is registered, perhaps.
+    /// Reads a reference as it is written, of which a section of `kind` is expected.
+    pub(super) fn written(
+        text: &str,
+        node: &Node,
+        kind: Kind,
+        sections: &BTreeSet<(Kind, String)>,
+        own: Option<&str>,
+    ) -> Result<Self, DeployError> {
+        match text.contains("${") {
+            true => Ok(Self { target: Target::Unfilled(text.to_owned()), whole: None, node: node.clone() }),
+            false => Self::read(text, node, kind, sections, own),
+        }
+    }
+
+    /// Reads a reference without variables. What `sections` has none of is registered, perhaps.
     pub(super) fn read(
         text: &str,
         node: &Node,
@@ -251,6 +278,12 @@ impl Link {
         let whole = named.map(|_| text.to_owned());
         Ok(Self { target, whole, node: node.clone() })
     }
+}
+
+/// The folder of a file, from the root.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 fn is_file(text: &str) -> bool {
@@ -302,7 +335,9 @@ impl PartialEq for Body {
 
 impl PartialEq for Mount {
     fn eq(&self, other: &Self) -> bool {
-        (&self.host, &self.path, &self.app) == (&other.host, &other.path, &other.app)
+        let word = |node: &Node| super::build::plain(node);
+        let host = |mount: &Self| mount.host.as_ref().map(word);
+        (host(self), word(&self.path), &self.app) == (host(other), word(&other.path), &other.app)
     }
 }
 
@@ -317,8 +352,22 @@ fn same_tables(a: &Table, b: &Table) -> bool {
 }
 
 fn same(a: &Node, b: &Node) -> bool {
+    match (&a.kind, &b.kind) {
+        // What an INI file writes is compared by what it would be read as.
+        (Shape::Loose(text), Shape::List(items)) | (Shape::List(items), Shape::Loose(text))
+            if !text.starts_with('[') =>
+        {
+            let word = |word: &str| Node { kind: Shape::Loose(word.to_owned()), ..a.clone() };
+            let words: Vec<Node> = text.split_whitespace().map(word).collect();
+            return words.len() == items.len() && words.iter().zip(items).all(|(word, item)| same(word, item));
+        }
+        (Shape::Loose(text), Shape::Float(number)) | (Shape::Float(number), Shape::Loose(text)) => {
+            return text.parse::<f64>().is_ok_and(|found| found.to_bits() == number.to_bits());
+        }
+        _ => {}
+    }
     let firm = |node: &Node| match &node.kind {
-        Shape::Loose(text) => Node::firm(text),
+        Shape::Loose(text) => node.loose_toml(text).map_or_else(|| Node::firm(text), |node| node.kind),
         other => other.clone(),
     };
     match (firm(a), firm(b)) {
@@ -347,7 +396,10 @@ impl fmt::Debug for Graph {
                 Body::Mount(mounts) => {
                     let mounts = mounts.iter();
                     let mounts = mounts
-                        .map(|mount| format!("{:?} {} {}", mount.host, mount.path, mount.app.target))
+                        .map(|mount| {
+                            let word = super::build::plain;
+                            format!("{:?} {} {}", mount.host.as_ref().map(word), word(&mount.path), mount.app.target)
+                        })
                         .collect::<Vec<_>>();
                     format!("mount {mounts:?}")
                 }

@@ -2,9 +2,9 @@
 
 use super::DeployError;
 use super::graph::{Body, Graph, Kind, Link, Mount, Section, Table, Target, text_of};
-use super::toml::{missing, mount_path, no_options};
+use super::toml::{missing, no_options};
 use crate::config::tree::{Kind as Shape, Node, Text};
-use crate::nearest::nearest;
+use crate::nearest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -61,13 +61,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Graph, DeployError> {
             if OF_OTHERS.contains(&title) || BEGINNINGS_OF_OTHERS.iter().any(|start| title.starts_with(start)) {
                 continue;
             }
-            let known = PREFIXES.iter().map(|(word, _)| *word);
-            let hint = match nearest(word, known.chain(["DEFAULT"])) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => "expected [app:NAME], [composite:NAME], [pipeline:NAME], [filter:NAME], [filter-app:NAME], \
-                         [server:NAME] or [DEFAULT]"
-                    .into(),
-            };
+            let hint = nearest::hint(word, PREFIXES.iter().map(|(word, _)| *word).chain(["DEFAULT"]));
             return Err(DeployError::of(&text, &written.head, format!("nothing is known of [{title}]: {hint}")));
         };
         let name = if name.is_empty() { "main" } else { name }.to_owned();
@@ -94,8 +88,13 @@ fn section(
     text: &Arc<Text>,
 ) -> Result<Section, DeployError> {
     let title = format!("[{}]", written.title);
-    let head =
-        Node { kind: Shape::Boolean(true), text: Arc::clone(text), key: written.head.clone(), span: written.head };
+    let head = Node {
+        kind: Shape::Boolean(true),
+        text: Arc::clone(text),
+        key: written.head.clone(),
+        span: written.head,
+        secret: false,
+    };
     let (mut globals, mut options, mut order) = (Table::new(), Table::new(), Vec::new());
     for (key, node) in written.entries {
         if let Some(key) = key.strip_prefix("set ") {
@@ -108,7 +107,7 @@ fn section(
             options.insert(key, node);
         }
     }
-    let link = |node: &Node, kind: Kind, own: Option<&str>| Link::read(loose(node), node, kind, names, own);
+    let link = |node: &Node, kind: Kind, own: Option<&str>| Link::written(loose(node), node, kind, names, own);
     // What it lists are Python's packages, of which there are none.
     options.remove("require");
     let with = match (kind, options.remove("filter-with")) {
@@ -126,8 +125,8 @@ fn section(
         let Some(last) = words.next() else {
             return Err(DeployError::at(&node, format!("`pipeline` of {title} is empty")));
         };
-        let app = Link::read(last, &node, Kind::App, names, None)?;
-        let layers = words.rev().map(|word| Link::read(word, &node, Kind::Layer, names, None));
+        let app = Link::written(last, &node, Kind::App, names, None)?;
+        let layers = words.rev().map(|word| Link::written(word, &node, Kind::Layer, names, None));
         Body::Pipeline(layers.collect::<Result<_, _>>()?, app)
     } else {
         let mut factory = options.remove("use");
@@ -151,6 +150,8 @@ fn section(
         } else {
             let used = link(&factory, kind, Some(name))?;
             match &used.target {
+                // Of another kind they are names that nothing is registered as.
+                _ if kind != Kind::App => Body::Use(used),
                 Target::Factory(factory) if factory == "paste:urlmap" => {
                     let mut mounts = Vec::new();
                     for key in order {
@@ -161,17 +162,11 @@ fn section(
                 }
                 // Paste tries those whose keys begin with `app`, in the order of the keys.
                 Target::Factory(factory) if factory == "paste:cascade" => {
-                    // It may name what a cascade passes by here, and nothing else: an option without effect would be a trap.
-                    if let Some(catch) = options.remove("catch")
-                        && loose(&catch).split_whitespace().any(|status| !["404", "405"].contains(&status))
-                    {
-                        return Err(DeployError::at(
-                            &catch,
-                            "a cascade passes by 404 and 405: expected these in `catch`",
-                        ));
+                    if let Some(catch) = options.remove("catch") {
+                        options.insert("passes".to_owned(), catch);
                     }
                     order.retain(|key| key.starts_with("app"));
-                    order.sort_by_key(|key| (key.len(), key.clone()));
+                    order.sort_by(|a, b| numbered(a).cmp(&numbered(b)));
                     let apps = order.iter().filter_map(|key| options.remove(key));
                     Body::Cascade(apps.map(|node| link(&node, Kind::App, None)).collect::<Result<_, _>>()?)
                 }
@@ -179,7 +174,7 @@ fn section(
             }
         }
     };
-    if let Some((key, node)) = options.iter().next().filter(|_| !matches!(body, Body::Use(_) | Body::Around(..))) {
+    if let Some((key, node)) = options.iter().next().filter(|_| !body.takes_options()) {
         return Err(DeployError::at_key(node, no_options(&title, key)));
     }
     Ok(Section { kind, name: name.to_owned(), head, body, with, globals, options, app })
@@ -187,17 +182,26 @@ fn section(
 
 /// `/path = app`, and `domain HOST /path = app`.
 fn mount(key: &str, node: &Node, names: &BTreeSet<(Kind, String)>) -> Result<Mount, DeployError> {
-    let place = Node { span: node.key.clone(), ..node.clone() };
+    // Names of keys have no variables.
+    let word = |word: &str| {
+        let kind = Shape::Text(word.replace("${", "$${"));
+        Node { kind, span: node.key.clone(), ..node.clone() }
+    };
     let (host, path) = match key.strip_prefix("domain ") {
         Some(rest) => {
             let rest = rest.trim();
             let (host, path) = rest.split_once(char::is_whitespace).unwrap_or((rest, "/"));
-            (Some(host.to_owned()), path.trim())
+            (Some(word(host)), word(path.trim()))
         }
-        None => (None, key),
+        None => (None, word(key)),
     };
-    let path = mount_path(path, &place)?;
-    Ok(Mount { host, path, app: Link::read(loose(node), node, Kind::App, names, None)? })
+    Ok(Mount { host, path, app: Link::written(loose(node), node, Kind::App, names, None)? })
+}
+
+/// A key with the number at its end as a number: `app9` stands before `app10`.
+fn numbered(key: &str) -> (&str, u64) {
+    let name = key.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    (name, key[name.len()..].parse().unwrap_or(0))
 }
 
 /// Every value of an INI file is loose.
@@ -214,13 +218,15 @@ fn lines(text: &Arc<Text>) -> Result<Vec<Written>, DeployError> {
     let mut sections: Vec<Written> = Vec::new();
     // Where the key is, where the value begins, and where its last line ends.
     let mut open: Option<(String, Range<usize>, Range<usize>)> = None;
+    // How far the last key is indented: what stands further in goes on with its value.
+    let mut indented = 0;
     let mut at = if whole.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let close = |open: &mut Option<(String, Range<usize>, Range<usize>)>, sections: &mut Vec<Written>| {
         let Some((name, key, span)) = open.take() else { return Ok(()) };
         let Some(section) = sections.last_mut() else { return Ok(()) };
         let lines = whole[span.clone()].lines().map(str::trim);
         let value: Vec<&str> = lines.filter(|line| !is_comment(line)).collect();
-        let node = Node { kind: Shape::Boolean(true), text: Arc::clone(text), key, span };
+        let node = Node { kind: Shape::Boolean(true), text: Arc::clone(text), key, span, secret: false };
         if section.entries.iter().any(|(other, _)| *other == name) {
             let problem = format!("the key `{name}` stands twice in [{}]", section.title);
             return Err(DeployError::at_key(&node, problem));
@@ -238,13 +244,14 @@ fn lines(text: &Arc<Text>) -> Result<Vec<Written>, DeployError> {
         if inner.is_empty() || is_comment(inner) {
             continue;
         }
-        if indent > 0
+        if indent > indented
             && let Some((_, _, span)) = &mut open
         {
             span.end = start + bare.len();
             continue;
         }
         close(&mut open, &mut sections)?;
+        indented = indent;
         let (from, to) = (start + indent, start + bare.len());
         if let Some(rest) = inner.strip_prefix('[') {
             let Some(end) = rest.rfind(']') else {

@@ -6,7 +6,7 @@ use super::{DeployError, builtin};
 use crate::config::error::ConfigError;
 use crate::config::read;
 use crate::config::tree::{Kind as Shape, Node};
-use crate::nearest::nearest;
+use crate::nearest::{self, nearest};
 use crate::{BoxMiddleware, BoxService, Middleware, Result, Service};
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,8 @@ enum Make {
     App(Maker<BoxService>),
     Layer(Maker<BoxMiddleware>),
     Server,
+    /// It is written as a key of its own, with these options beside it.
+    Key,
     /// It takes what only code has: why, and how a site registers it.
     InCode,
 }
@@ -136,11 +138,21 @@ impl Registry {
         self
     }
 
-    /// Says the default and the meaning of an option of the one registered last. A name that its type does not have is left out.
+    /// Says the default and the meaning of an option of the one registered last. One that takes any key is told of none.
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, when the type of its options has no field of this name: a slip that nobody would see.
+    #[track_caller]
     pub fn option(mut self, name: &str, default: &'static str, doc: &'static str) -> Self {
         let options = self.entries.get_mut(&self.last).and_then(|entry| entry.factory.options.as_mut());
-        if let Some(option) = options.and_then(|options| options.iter_mut().find(|option| option.name == name)) {
-            (option.default, option.doc) = (default, doc);
+        let Some(options) = options else { return self };
+        match options.iter_mut().find(|option| option.name == name) {
+            Some(option) => (option.default, option.doc) = (default, doc),
+            None => {
+                let hint = nearest::hint(name, options.iter().map(|option| option.name));
+                debug_assert!(false, "`{}` has no option `{name}`: {hint}", self.last);
+            }
         }
         self
     }
@@ -156,6 +168,15 @@ impl Registry {
 
     pub(super) fn server(self, name: &str, fields: &'static [&'static str]) -> Self {
         self.add(name, Kind::Server, Some(fields), Make::Server)
+    }
+
+    /// The options of what the key `cascade` makes.
+    pub(super) fn key(self, name: &str, fields: &'static [&'static str]) -> Self {
+        self.add(name, Kind::App, Some(fields), Make::Key)
+    }
+
+    pub(super) fn cascade(&self) -> &Factory {
+        &self.entries[builtin::CASCADE].factory // `new` registers it, and nothing is ever taken out
     }
 
     pub(super) fn in_code(self, name: &str, doc: &str) -> Self {
@@ -189,11 +210,12 @@ impl Registry {
                 format!("{title} uses `{name}`: expected the name of {}, found {found}", super::graph::a(kind));
             return Err(DeployError::at(place, problem));
         }
-        if matches!(entry.make, Make::InCode) {
-            let doc = &entry.factory.doc;
-            return Err(DeployError::at(place, format!("{title} uses `{name}`, which is made in code: {doc}")));
+        let doc = &entry.factory.doc;
+        match entry.make {
+            Make::InCode => Err(DeployError::at(place, format!("{title} uses `{name}`, which is made in code: {doc}"))),
+            Make::Key => Err(DeployError::at(place, format!("{title} uses `{name}`, which is a key instead: {doc}"))),
+            _ => Ok(&entry.factory),
         }
-        Ok(&entry.factory)
     }
 
     pub(super) fn make_app(&self, name: &str, options: &Node, section: &Section<'_>) -> Result<BoxService> {
@@ -230,12 +252,7 @@ pub(super) fn read_options<O: DeserializeOwned>(options: &Node, file: &Path) -> 
 
 /// An option's name as it is meant by a key that nobody knows.
 pub(super) fn unknown(factory: &Factory, title: &str, key: &str, node: &Node) -> DeployError {
-    let known = factory.options.iter().flatten().map(|option| option.name);
-    let hint = match (nearest(key, known.clone()), known.collect::<Vec<_>>()) {
-        (Some(nearest), _) => format!("did you mean `{nearest}`?"),
-        (None, known) if known.is_empty() => "it has none".to_owned(),
-        (None, known) => format!("expected `{}`", known.join("`, `")),
-    };
+    let hint = nearest::hint(key, factory.options.iter().flatten().map(|option| option.name));
     DeployError::at_key(node, format!("`{}`, used by {title}, has no option `{key}`: {hint}", factory.name))
 }
 

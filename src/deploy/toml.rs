@@ -4,7 +4,7 @@ use super::DeployError;
 use super::graph::{Body, Graph, Kind, Link, Mount, Section, Table, a, text_of};
 use crate::config::ConfigError;
 use crate::config::tree::{Kind as Shape, Node};
-use crate::nearest::nearest;
+use crate::nearest::{self, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -25,11 +25,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Graph, DeployError> {
         match kind {
             None if word == DEFAULTS => defaults = table(node, "[defaults]")?,
             None => {
-                let known = Kind::ALL.map(Kind::word).into_iter().chain([DEFAULTS]);
-                let hint = match nearest(&word, known.clone()) {
-                    Some(nearest) => format!("did you mean `{nearest}`?"),
-                    None => format!("expected `{}`", known.collect::<Vec<_>>().join("`, `")),
-                };
+                let hint = nearest::hint(&word, Kind::ALL.map(Kind::word).into_iter().chain([DEFAULTS]));
                 return Err(DeployError::at_key(&node, format!("there are no sections `{word}`: {hint}")));
             }
             Some(kind) => {
@@ -51,7 +47,7 @@ fn section(kind: Kind, name: &str, node: Node, names: &BTreeSet<(Kind, String)>)
     let head = Node { kind: Shape::Boolean(true), span: node.key.clone(), ..node.clone() };
     let title = format!("[{}.{name}]", kind.word());
     let mut options = table(node, &title)?;
-    let link = |node: &Node, kind: Kind, own: Option<&str>| Link::read(text(node, a(kind))?, node, kind, names, own);
+    let link = |node: &Node, kind: Kind, own: Option<&str>| Link::written(text(node, a(kind))?, node, kind, names, own);
     let links = |node: &Node, kind: Kind| -> Result<Vec<Link>, DeployError> {
         list(node, "a list of names")?.iter().map(|item| link(item, kind, None)).collect()
     };
@@ -115,7 +111,7 @@ fn section(kind: Kind, name: &str, node: Node, names: &BTreeSet<(Kind, String)>)
             }
         }
     };
-    if let Some((key, node)) = options.iter().next().filter(|_| !matches!(body, Body::Use(_) | Body::Around(..))) {
+    if let Some((key, node)) = options.iter().next().filter(|_| !body.takes_options()) {
         return Err(DeployError::at_key(node, no_options(&title, key)));
     }
     Ok(Section { kind, name: name.to_owned(), head, body, with, globals, options, app })
@@ -125,26 +121,20 @@ fn mount(node: &Node, names: &BTreeSet<(Kind, String)>) -> Result<Mount, DeployE
     let mut keys = table(node.clone(), "an entry of `mount`")?;
     let (path, host, app) = (keys.remove("path"), keys.remove("host"), keys.remove("app"));
     if let Some((key, node)) = keys.iter().next() {
-        let hint = nearest(key, ["path", "host", "app"])
-            .map_or("expected `path`, `host` and `app`".into(), |nearest| format!("did you mean `{nearest}`?"));
+        let hint = nearest::hint(key, ["path", "host", "app"]);
         return Err(DeployError::at_key(node, format!("an entry of `mount` has no `{key}`: {hint}")));
     }
     let Some(app) = app else { return Err(DeployError::at(node, "an entry of `mount` needs an `app`")) };
-    let host = host.map(|node| text(&node, "a host").map(str::to_owned)).transpose()?;
+    for (node, what) in [(&host, "a host"), (&path, "a path")] {
+        node.as_ref().map(|node| text(node, what)).transpose()?;
+    }
     let path = match path {
         None if host.is_none() => return Err(DeployError::at(node, "an entry of `mount` needs a `path` or a `host`")),
-        None => "/".to_owned(),
-        Some(node) => mount_path(text(&node, "a path")?, &node)?,
+        None => Node { kind: Shape::Text("/".to_owned()), ..node.clone() },
+        Some(path) => path,
     };
-    let app = Link::read(text(&app, "an application")?, &app, Kind::App, names, None)?;
+    let app = Link::written(text(&app, "an application")?, &app, Kind::App, names, None)?;
     Ok(Mount { host, path, app })
-}
-
-pub(super) fn mount_path(path: &str, node: &Node) -> Result<String, DeployError> {
-    if path.starts_with('/') {
-        return Ok(path.to_owned());
-    }
-    Err(DeployError::at(node, format!("expected a path that begins with a slash, found {path:?}")))
 }
 
 pub(super) fn missing<'k>(ways: &[&str], title: &str, keys: impl Iterator<Item = &'k str>) -> String {

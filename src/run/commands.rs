@@ -2,7 +2,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::config::{Config, Setting};
-use crate::nearest::nearest;
+use crate::nearest;
 use crate::request::Connection;
 use crate::response::ResponseExt;
 use crate::site::{LayerInfo, Life, RouteInfo, Site};
@@ -106,7 +106,7 @@ pub(super) fn explain(config: &Config, key: &str, as_json: bool) -> Result<()> {
 
 fn explained(settings: &[Setting], key: &str, as_json: bool) -> Result<()> {
     let Some(found) = settings.iter().find(|setting| setting.key == key) else {
-        let hint = nearest(key, settings.iter().map(|setting| setting.key.as_str()));
+        let hint = nearest::nearest(key, settings.iter().map(|setting| setting.key.as_str()));
         let hint = hint.map(|nearest| format!(": did you mean `{nearest}`?")).unwrap_or_default();
         return Err(Error::internal(format!("there is no setting `{key}`{hint}")));
     };
@@ -149,7 +149,11 @@ pub(super) fn request(
         let (Ok(name), Ok(value)) = header else {
             return Err(Error::internal(format!("--header: {name:?} is no header")));
         };
-        request.headers_mut().insert(name, value);
+        // Those that are there already are replaced; a second of any other name is a second line.
+        match name {
+            http::header::HOST | http::header::CONTENT_LENGTH => drop(request.headers_mut().insert(name, value)),
+            name => drop(request.headers_mut().append(name, value)),
+        }
     }
     // This thread, and this request.
     let capabilities = Capabilities::new().run_once(true).threads(false);
@@ -192,38 +196,46 @@ pub(super) use files::*;
 
 #[cfg(feature = "deploy")]
 mod files {
-    use super::{explained, print_json};
-    use crate::config::{Config, Listen};
-    use crate::deploy::{Deploy, Deployment, Kind, NoOptions, Registry};
-    use crate::run::{Announced, url};
+    use super::print_json;
+    use crate::config::{Config, Listen, Setting};
+    use crate::deploy::{Deploy, Deployment, NoOptions, Registry};
+    use crate::run::{Announced, announcement};
     use crate::{BoxService, Context, Error, Result, Service};
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
     use tokio::sync::watch;
     use tokio::task::JoinSet;
 
-    /// Opens a file; the site's own stack is `app:main` there, unless the site registers another.
+    /// Opens a file; the site's own stack is `app:main` there, unless the site registers another. It is made when something
+    /// uses it.
     pub(in crate::run) fn open<S: Service + 'static>(
         file: &str,
         set: &[(String, String)],
         config: Config,
-        stack: impl FnOnce(Config) -> Result<S>,
+        stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
         registry: Registry,
     ) -> Result<Deployment> {
-        let has_main = registry.factories().any(|factory| factory.name == "app:main");
-        let registry = match has_main {
-            true => registry,
-            false => {
-                // Who does not use it does not care why it cannot be made.
-                let own = stack(config.clone()).map(BoxService::new);
-                let own = own.map_err(|error| error.chain().collect::<Vec<_>>().join(": "));
-                let make = move |_: NoOptions, _: &crate::deploy::Section<'_>| own.clone().map_err(Error::internal);
-                registry.app("app:main", make).doc("The site's own stack.")
-            }
-        };
+        let own = OnceLock::new();
+        let stack = Mutex::new(Some((stack, config.clone())));
+        let registry = with_own(registry, move || {
+            let made = own.get_or_init(|| {
+                let stack = stack.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (stack, config) = stack.expect("a `OnceLock` is filled once");
+                let made = stack(config).map(BoxService::new);
+                made.map_err(|error| error.chain().collect::<Vec<_>>().join(": "))
+            });
+            made.clone().map_err(Error::internal)
+        });
         let deploy = set
             .iter()
             .fold(Deploy::from_process(registry).config(config), |deploy, (key, value)| deploy.set(key, value));
         deploy.open(file)
+    }
+
+    fn with_own(registry: Registry, make: impl Fn() -> Result<BoxService> + Send + Sync + 'static) -> Registry {
+        if registry.factories().any(|factory| factory.name == "app:main") {
+            return registry;
+        }
+        registry.app("app:main", move |_: NoOptions, _| make()).doc("The site's own stack.")
     }
 
     pub(in crate::run) fn app(deployment: &Deployment) -> Result<BoxService> {
@@ -235,21 +247,31 @@ mod files {
     }
 
     /// Serves all that a file starts, until it is interrupted or one of them fails.
-    pub(in crate::run) async fn serve(deployment: &Deployment, listen: &[Listen], environment: &str) -> Result<()> {
+    pub(in crate::run) async fn serve(
+        deployment: &Deployment,
+        listen: &[Listen],
+        environment: &str,
+        as_json: bool,
+    ) -> Result<()> {
         let (stop, stopped) = watch::channel(false);
         let stop = Arc::new(stop);
         let mut running = JoinSet::new();
         let servers = deployment.servers()?;
         let only = servers.len() == 1;
+        let takes = |name: &str| !listen.is_empty() && (only || name == "main");
+        if !listen.is_empty() && !servers.iter().any(|(name, ..)| takes(name)) {
+            let names: Vec<&str> = servers.iter().map(|(name, ..)| name.as_str()).collect();
+            let problem = format!("--listen is for the server `main`, or the only one: found {}", names.join(", "));
+            return Err(Error::internal(problem));
+        }
         let mut bound = Vec::new();
         // All sockets first: a port that is taken is told before anything has started.
         for (name, server, app) in servers {
-            let server = if !listen.is_empty() && (only || name == "main") { server.only_at(listen) } else { server };
+            let server = if takes(&name) { server.only_at(listen) } else { server };
             bound.push((server.bind()?, name, app));
         }
         for (bound, name, app) in bound {
-            let places: Vec<String> = bound.addresses().iter().map(url).collect();
-            let line = format!("serving {} ({environment}, {name}), Ctrl-C stops it", places.join(", "));
+            let line = announcement(bound.addresses(), environment, Some(&name), as_json);
             let mut stopped = stopped.clone();
             let app = Announced { app, line };
             running.spawn(async move {
@@ -279,19 +301,40 @@ mod files {
     }
 
     pub(in crate::run) fn explain_in_file(deployment: &Deployment, key: &str, as_json: bool) -> Result<()> {
-        let words: Vec<&str> = key.splitn(3, '.').collect();
-        let kinds = [Kind::App, Kind::Layer, Kind::Server];
-        let [kind, name, key] = words.as_slice() else {
-            return Err(Error::internal(format!("expected a key such as layer.gzip.min_size, found {key:?}")));
-        };
-        let kind = kinds.into_iter().find(|known| known.word() == *kind);
-        let kind = kind.ok_or_else(|| Error::internal("expected `app`, `layer` or `server` first"))?;
-        let values = deployment.values(kind, name)?;
-        let settings: Vec<_> = values.options.into_iter().chain(values.globals).collect();
-        explained(&settings, key, as_json)
+        let found = deployment.explain(key)?;
+        match (as_json, found.as_slice()) {
+            (true, [(setting, _)]) if setting.key == key => print_json(&told(&found[0])),
+            _ => print_settings(&found, as_json),
+        }
+        Ok(())
     }
 
-    pub(in crate::run) fn layers(registry: &Registry, as_json: bool) -> Result<()> {
+    /// All values of a file.
+    pub(in crate::run) fn settings_of_file(deployment: &Deployment, as_json: bool) -> Result<()> {
+        print_settings(&deployment.settings()?, as_json);
+        Ok(())
+    }
+
+    fn print_settings(settings: &[(Setting, Option<String>)], as_json: bool) {
+        if as_json {
+            return print_json(&settings.iter().map(told).collect());
+        }
+        for (Setting { key, value, source }, written) in settings {
+            let written = written.as_ref().map(|written| format!(", written {written}")).unwrap_or_default();
+            println!("{key} = {value}  # {source}{written}");
+        }
+    }
+
+    fn told((setting, written): &(Setting, Option<String>)) -> serde_json::Value {
+        let mut told = super::setting(setting);
+        if let Some(written) = written {
+            told["written"] = written.as_str().into();
+        }
+        told
+    }
+
+    pub(in crate::run) fn layers(registry: Registry, as_json: bool) -> Result<()> {
+        let registry = with_own(registry, || Err(Error::internal("it is only listed")));
         if as_json {
             let all: Vec<_> = registry.factories().collect();
             print_json(&serde_json::to_value(all).context("writing what is registered")?);
@@ -323,7 +366,7 @@ mod files {
         _: &str,
         _: &[(String, String)],
         _: Config,
-        _: impl FnOnce(Config) -> Result<S>,
+        _: impl FnOnce(Config) -> Result<S> + Send + 'static,
         (): (),
     ) -> Result<()> {
         none()
@@ -337,7 +380,7 @@ mod files {
         none()
     }
 
-    pub(in crate::run) async fn serve((): &(), _: &[Listen], _: &str) -> Result<()> {
+    pub(in crate::run) async fn serve((): &(), _: &[Listen], _: &str, _: bool) -> Result<()> {
         none()
     }
 
@@ -345,7 +388,11 @@ mod files {
         none()
     }
 
-    pub(in crate::run) fn layers((): &(), _: bool) -> Result<()> {
+    pub(in crate::run) fn settings_of_file((): &(), _: bool) -> Result<()> {
+        none()
+    }
+
+    pub(in crate::run) fn layers((): (), _: bool) -> Result<()> {
         none()
     }
 }

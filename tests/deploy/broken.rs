@@ -10,7 +10,7 @@ fn check(name: &str, text: &str) -> Result<()> {
 }
 
 /// File, text, and the first line of what is said.
-const BROKEN: [(&str, &str, &str); 34] = [
+const BROKEN: &[(&str, &str, &str)] = &[
     ("a.toml", "[app.main\nuse = 'x'", "a.toml:1:10: unclosed table, expected `]`"),
     ("a.toml", "[ap.main]\nuse = 'test:told'", "a.toml:1:2: there are no sections `ap`: did you mean `app`?"),
     ("a.toml", "x = 1", "a.toml:1:1: there are no sections `x`: expected `app`, `layer`, `server`, `defaults`"),
@@ -137,12 +137,104 @@ const BROKEN: [(&str, &str, &str); 34] = [
         "[app:main]\nuse = test:told\nword = %(wrod)s/%(x)\n",
         "a.ini:3:8: expected `%(NAME)s`, or `%%` for a percent sign",
     ),
+    (
+        "a.ini",
+        "[filter:x]\nuse = egg:Paste#urlmap",
+        "a.ini:2:7: [layer.x] uses `paste:urlmap`, which nothing is registered as: the command `layers` prints what is registered",
+    ),
+    (
+        "a.ini",
+        "[server:x]\nuse = egg:Paste#cascade",
+        "a.ini:2:7: [server.x] uses `paste:cascade`, which nothing is registered as: the command `layers` prints what is registered",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\n[server.a]\n[server.b]",
+        "a.toml: there is nothing to serve: expected the key `app`, or the name `main`, of [server.a], [server.b]",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [{ host = 'exa mple', app = 'test:told' }]",
+        "a.toml:2:19: expected a host as example.org or *.example.org, in punycode, or an address, with or without a port, \
+         found \"exa mple\"",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [{ path = '/{x', app = 'test:told' }]",
+        "a.toml:2:19: expected a path as /blog or /users/{id}, found \"/{x\"",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [\n{ path = '/{x}', app = 'test:told' },\n{ path = '/{y}', app = 'test:told' }]",
+        "a.toml:4:10: /{y} is in conflict with /{x}: a request could match both",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nmount = [\n{ host = 'a.example', app = 'test:told' },\n{ host = 'A.example', app = 'test:told' }]",
+        "a.toml:4:29: [app.main] mounts two applications at /",
+    ),
+    (
+        "a.ini",
+        "[composite:main]\nuse = egg:Paste#urlmap\nblog = test:told",
+        "a.ini:3:1: expected a path that begins with a slash, found \"blog\"",
+    ),
+    ("a.ini", "[filter-app:main]\nuse = test:mark", "a.ini:1:1: [filter-app:main] needs `next`"),
+    ("a.ini", "[pipeline:main]\nfilter-with = x", "a.ini:1:1: [pipeline:main] needs `pipeline`"),
+    (
+        "a.ini",
+        "[app:main]\nuse = test:told\nget word = nothing",
+        "a.ini:3:12: the variable `global.nothing` is not set: expected `here`, `env:NAME`, `global.NAME` or a key of this \
+         section",
+    ),
+    (
+        "a.ini",
+        "[app:x]\nuse = test:told\n[application:x]\nuse = test:told",
+        "a.ini:3:1: a second application named `x`: expected one",
+    ),
+    ("a.ini", "[ap:x]\nuse = test:told", "a.ini:1:1: nothing is known of [ap:x]: did you mean `app`?"),
+    (
+        "a.toml",
+        "[app.main]\ncascade = ['test:told']\nmax_bdy = 1",
+        "a.toml:3:1: `purlin:cascade`, used by [app.main], has no option `max_bdy`: did you mean `max_body`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\ncascade = ['test:told']\npasses = [4]",
+        "a.toml:1:6: [app.main] cannot be made: `passes`: expected a status as 404, found \"4\"",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'purlin:cascade'",
+        "a.toml:2:7: [app.main] uses `purlin:cascade`, which is a key instead: Asks one application after another: \
+         `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.",
+    ),
+    (
+        "a.toml",
+        "[app.main]\npipeline = ['deadline', 'test:told']",
+        "a.toml:2:13: there is no [layer.deadline] in a.toml: did you mean `purlin:deadline`, which is registered?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:mark'\nword = 'x'\nwrod = 'y'\nnext = 'test:told'",
+        "a.toml:4:1: `test:mark`, used by [app.main], has no option `wrod`: did you mean `word`?",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = 'test:told'\nword = '${env:NO_SUCH:-${here}/data'",
+        "a.toml:3:9: expected `}` after this `${`; `$${` is the text `${`",
+    ),
+    (
+        "a.toml",
+        "[app.main]\nuse = '${no}.toml#x'",
+        "a.toml:2:10: the variable `no` is not set: expected `here`, `env:NAME`, `global.NAME` or a key of this section",
+    ),
+    ("a.toml", "[app.main]\nuse = '/dev/zero#x'", "a.toml:2:7: expected a file, found something else at /dev/zero"),
 ];
 
 #[test]
 fn a_broken_file_gets_one_message_with_its_place() {
     let mut wrong = Vec::new();
-    for (name, text, expected) in BROKEN {
+    for &(name, text, expected) in BROKEN {
         let error = check(name, text).expect_err(text);
         let said = error.to_string();
         if said.lines().next() != Some(expected) {
@@ -179,4 +271,21 @@ fn what_would_never_end_is_refused() {
         text += &format!("a{n} = '{}'\n", format!("${{a{}}}", n - 1).repeat(10));
     }
     assert!(check("a.toml", &text).unwrap_err().to_string().contains("longer than 65536 bytes"));
+    // Nothing is ever long here, and all the same it would take years.
+    let text = text.replace("xxxxxxxxxxxxxxxx", "").replace("[defaults]", "[defaults]\na12 = '${a9}${a9}${a9}'");
+    assert!(check("a.toml", &text).unwrap_err().to_string().contains("all variables of the file come to more than"));
+    let names = "'test:mark', ".repeat(10_001);
+    let text = format!("[app.main]\npipeline = [{names} 'test:told']\n[defaults]\nword = 'x'");
+    assert!(check("a.toml", &text).unwrap_err().to_string().contains("more than 10000 sections would be built"));
+}
+
+#[test]
+fn a_file_is_as_large_as_it_is_and_not_as_it_says() {
+    let open = |path: &str| Deploy::new(registry()).open(path).unwrap_err().to_string();
+    assert_eq!(open("/dev/zero"), "/dev/zero: expected a file, found something else at /dev/zero");
+    // The kernel says of this one that it has no bytes.
+    assert!(open("/proc/self/status").starts_with("/proc/self/status:1:"), "{}", open("/proc/self/status"));
+    let large = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("large.toml");
+    std::fs::write(&large, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    assert!(open(&large.display().to_string()).contains("expected a file of 1048576 bytes at most, found more"));
 }

@@ -4,7 +4,7 @@ use super::{ask, ini, registry, told, toml};
 use purlin::deploy::{Deploy, Graph, Kind};
 
 /// Rule, INI, TOML.
-const TWINS: [(&str, &str, &str); 12] = [
+const TWINS: &[(&str, &str, &str)] = &[
     (
         "an application with options",
         "[app:main]\nuse = test:told\nword = Grüße\nnumber = 7\non = true\n",
@@ -68,11 +68,53 @@ const TWINS: [(&str, &str, &str); 12] = [
          [logger_root]\nlevel = INFO\nhandlers =\n",
         "[server.main]\nuse = 'paste:http'\nhost = '127.0.0.1'\nport = 0",
     ),
+    (
+        "`%(__file__)s`",
+        "[app]\nuse = test:told\nword = %(__file__)s",
+        "[app.main]\nuse = 'test:told'\nword = '${file}'",
+    ),
+    ("what a file requires", "[app]\nuse = test:told\nrequire = egg:A\n", "[app.main]\nuse = 'test:told'"),
+    (
+        "a factory that the section names itself",
+        "[filter:x]\npaste.filter_factory = a.b:c\nword = y",
+        "[layer.x]\nuse = 'call:a.b:c'\nword = 'y'",
+    ),
+    (
+        "`filter-with` of a pipeline and of a composite",
+        "[pipeline:a]\npipeline = b\nfilter-with = x\n[composite:b]\nuse = egg:Paste#urlmap\n/ = c\nfilter-with = y",
+        "[app.a]\npipeline = ['b']\nwith = ['x']\n[app.b]\nmount = [{ path = '/', app = 'c' }]\nwith = ['y']",
+    ),
+    (
+        "the keys of a cascade in their order, with numbers as numbers",
+        "[composite:main]\nuse = egg:Paste#cascade\napp_z = c\napp10 = b\napp9 = a\napp_files = d",
+        "[app.main]\ncascade = ['a', 'b', 'd', 'c']",
+    ),
+    (
+        "what a cascade passes by",
+        "[composite:main]\nuse = egg:Paste#cascade\napp1 = a\ncatch = 404 403\nmax_body = 1 MiB",
+        "[app.main]\ncascade = ['a']\npasses = [404, 403]\nmax_body = '1 MiB'",
+    ),
+    (
+        "keys that are indented, and what goes on with them",
+        "[app]\n  use = test:told\n  word = a\n    b\n  path = c",
+        "[app.main]\nuse = 'test:told'\nword = \"a\\nb\"\npath = 'c'",
+    ),
+    ("a number with a point", "[app]\nuse = test:told\nnumber = 1.0", "[app.main]\nuse = 'test:told'\nnumber = 1.0"),
+    (
+        "a list of words, and lists and tables as TOML has them",
+        "[app]\nuse = test:any\na = x 2 true\nb = ['x y', 'z']\nc = { d = 1 }",
+        "[app.main]\nuse = 'test:any'\na = ['x', 2, true]\nb = ['x y', 'z']\nc = { d = 1 }",
+    ),
+    (
+        "variables in references",
+        "[app]\nuse = config:%(here)s/cms.ini\n[pipeline:p]\npipeline = %(filters)s main",
+        "[app.main]\nuse = 'config:${here}/cms.ini'\n[app.p]\npipeline = ['${filters}', 'main']",
+    ),
 ];
 
 #[test]
 fn an_ini_file_and_its_toml_twin_are_equal_graphs() {
-    for (rule, ini, toml) in TWINS {
+    for &(rule, ini, toml) in TWINS {
         let ini = Graph::from_ini("site.ini", ini).unwrap_or_else(|error| panic!("{rule}: {error}"));
         let toml = Graph::from_toml("site.toml", toml).unwrap_or_else(|error| panic!("{rule}: {error}"));
         assert_eq!(ini, toml, "{rule}");
@@ -159,6 +201,24 @@ async fn values_come_from_where_they_should() {
         ),
         ("a text that looks like a variable", "[app.main]\nuse = 'test:told'\nword = '$${x} $5'", "word=${x} $5"),
         ("the file", "[app.main]\nuse = 'test:told'\nword = '${file}'", "word=/site/site.toml"),
+        (
+            "a default with a variable in it",
+            "[app.main]\nuse = 'test:told'\npath = '${env:DATA:-${here}/data}/x'",
+            "path=/site/data/x",
+        ),
+        (
+            "and one in that",
+            "[app.main]\nuse = 'test:told'\npath = '${env:DATA:-${env:HOME:-${here}}/data}/x'",
+            "path=/site/data/x",
+        ),
+        ("braces in a default", "[app.main]\nuse = 'test:told'\nword = '${env:DATA:-{a}}'", "word={a}"),
+        (
+            "a variable in a reference, in a layer's name and in a path",
+            "[defaults]\nwhich = 'told'\n[app.main]\nmount = [{ path = '/${which}', app = 'a' }, { path = '/', app = 'a' }]\n\
+             with = ['m-${which}']\n[app.a]\nuse = 'test:${which}'\nword = 'x'\n\
+             [layer.m-told]\nuse = 'test:mark'\nword = 'm'",
+            "word=x",
+        ),
     ];
     for (rule, text, expected) in table {
         let found = told(&toml(text)).await;
@@ -190,8 +250,8 @@ async fn the_command_line_is_above_the_environment_and_that_above_the_file() {
     assert!(told(&variable(open()).graph(graph()).unwrap()).await.contains("word=environment"));
     let both = variable(open()).set("app.main.word", "line").graph(graph()).unwrap();
     assert!(told(&both).await.contains("word=line"));
-    let values = both.values(Kind::App, "main").unwrap();
-    let word = values.options.iter().find(|setting| setting.key == "word").unwrap();
+    let options = both.values(Kind::App, "main").unwrap().options();
+    let word = options.iter().find(|setting| setting.key == "word").unwrap();
     assert_eq!((word.value.as_str(), word.source.to_string().as_str()), ("line", "--set app.main.word"));
 
     let defaults =
@@ -210,6 +270,10 @@ async fn the_command_line_is_above_the_environment_and_that_above_the_file() {
     ] {
         assert_eq!(open().set(key, "x").graph(graph()).unwrap_err().to_string(), problem);
     }
+    // A password may have what looks like a variable.
+    let password = variable(open()).var("PURLIN_DEPLOY__APP__MAIN__WORD", "a${b").set("defaults.path", "${here}");
+    let found = told(&password.graph(graph()).unwrap()).await;
+    assert!(found.contains("word=a${b number=None path=${here}"), "{found}");
     let env = Deploy::new(registry()).var("WORD", "told").var("EMPTY", "").graph(
         Graph::from_toml("site.toml", "[app.main]\nuse = 'test:told'\nword = '${env:WORD}'\npath = '${env:EMPTY:-p}'")
             .unwrap(),
@@ -229,7 +293,50 @@ fn values_are_told_without_building() {
     assert!(values.unwrap_err().to_string().contains("has no option `api`"));
     let gzip = deployment.values(Kind::Layer, "gzip").unwrap();
     assert_eq!(gzip.factory.as_deref(), Some("purlin:compression"));
-    assert_eq!((gzip.option("min_size"), gzip.global("admin_email")), (Some("9"), Some("a@b")));
-    let source = |key: &str| gzip.options.iter().find(|setting| setting.key == key).unwrap().source.to_string();
+    assert_eq!((gzip.option("min_size").as_deref(), gzip.global("admin_email").as_deref()), (Some("9"), Some("a@b")));
+    let options = gzip.options();
+    let source = |key: &str| options.iter().find(|setting| setting.key == key).unwrap().source.to_string();
     assert_eq!((source("min_size").as_str(), source("codings").as_str()), ("/site/site.toml:9", "default"));
+}
+
+#[tokio::test]
+async fn a_key_of_the_command_line_leads_into_a_table() {
+    let text = "[layer.gzip]\nuse = 'purlin:compression'\nquality = { br = 4 }\n[layer.plain]\nuse = 'purlin:compression'\n\
+                [server.main]\n[server.admin]\n[app.other]\nuse = 'test:told'";
+    let graph = || Graph::from_toml("/site/site.toml", text).unwrap();
+    let deployment = Deploy::new(registry())
+        .set("layer.gzip.quality.gzip", "6")
+        .set("layer.gzip.codings", "[\"gzip\"]")
+        .var("PURLIN_DEPLOY__LAYER__PLAIN__QUALITY__BR", "3")
+        .set("server.main.app", "other")
+        .set("server.admin.listen", "[\"127.0.0.1:1\", \"[::1]:1\"]");
+    let deployment = deployment.graph(graph()).unwrap();
+    let gzip = deployment.values(Kind::Layer, "gzip").unwrap();
+    assert_eq!((gzip.option("quality.gzip").as_deref(), gzip.option("quality.br").as_deref()), (Some("6"), Some("4")));
+    let told = |name: &str| {
+        let app = purlin::Stack::new().layer(deployment.layer(name).unwrap()).app(purlin::Router::new());
+        format!("{:?}", app.check().unwrap().layers()[0].options)
+    };
+    assert!(told("gzip").contains("gzip"), "{}", told("gzip"));
+    told("plain");
+    let names: Vec<String> = deployment.servers().unwrap().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["main"]);
+    assert!(format!("{:?}", deployment.server("admin").unwrap()).contains("[::1]:1"));
+}
+
+#[test]
+fn the_usual_lines_of_servers_in_pastes_files_are_read() {
+    let deployment = ini("[server:main]\nuse = egg:waitress#main\nlisten = localhost:6543\n\
+         [server:two]\nuse = egg:waitress#main\nlisten = 127.0.0.1:80 [::]:80\n\
+         [server:ipv6]\nuse = egg:waitress#main\nlisten = [::]:80 127.0.0.1:80\n\
+         [server:paste]\nuse = egg:Paste#http\nhost = localhost\nport = 6543\n");
+    for (name, places) in [
+        ("main", &["127.0.0.1:6543"][..]),
+        ("two", &["127.0.0.1:80", "[::]:80"]),
+        ("ipv6", &["[::]:80", "127.0.0.1:80"]),
+        ("paste", &["127.0.0.1:6543"]),
+    ] {
+        let server = format!("{:?}", deployment.server(name).unwrap_or_else(|error| panic!("{error}")));
+        assert!(places.iter().all(|place| server.contains(place)), "{name}: {server}");
+    }
 }

@@ -189,7 +189,7 @@ async fn what_pastedeploys_own_tests_expect_of_values_holds() {
         assert_eq!(ask(&app, "/").await.0, format!("{factory} {options} {globals}"), "{name}");
     }
     let values = deployment.values(Kind::App, "test_get").unwrap();
-    assert_eq!((values.option("foo"), values.global("def2")), (Some("TEST"), Some("TEST")));
+    assert_eq!((values.option("foo").as_deref(), values.global("def2").as_deref()), (Some("TEST"), Some("TEST")));
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn what_pastedeploys_own_tests_expect_of_filters_and_composites_holds() {
         assert_eq!(ask(&deployment.app(name).unwrap(), "/").await.1, marks, "{name}");
     }
     assert_eq!(ask(&deployment.app("remote_addr").unwrap(), "/").await.0, "2 applications");
-    assert_eq!(deployment.values(Kind::App, "main").unwrap().option("example"), Some("test"));
+    assert_eq!(deployment.values(Kind::App, "main").unwrap().option("example").as_deref(), Some("test"));
 
     let bad = "[pipeline:piped3]\npipeline = egg:FakeApp#caps normal\nextra_config_option = bad\n";
     let error = Graph::from_ini("bad.ini", bad).unwrap_err();
