@@ -1,4 +1,6 @@
 //! No file makes the readers or the loader panic; whatever is wrong has a place.
+//!
+//! `cargo fuzz run deploy corpus/deploy seeds/deploy` begins with what once broke it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
