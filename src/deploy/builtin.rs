@@ -6,7 +6,7 @@
 use super::build::Section;
 use super::registry::{NoOptions, Registry, fields_of};
 use crate::config::units;
-use crate::config::{Listen, Runtime};
+use crate::config::{Listen, Runtime, Secret};
 #[cfg(feature = "compression")]
 use crate::layers::Compression;
 #[cfg(feature = "debugger")]
@@ -144,8 +144,10 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option(
             "store",
             "\"cookie\" or \"memory\"",
-            "where they are kept: \"cookie\", encrypted by the secret, or \"memory\"",
+            "where they are kept: \"cookie\", encrypted by the secret; \"memory\"; or, with the features of these names, \
+             \"sqlite\", \"redis\" or \"postgres\"",
         )
+        .option("url", "the configuration's sessions.url", "of the last three, as \"redis://host/0\" or \"sqlite:sessions.db\"")
         .option("cookie_name", "\"session\"", "the name of the cookie")
         .option("path", "\"/\"", "below which path the cookie is sent")
         .option("same_site", "\"lax\"", "whether requests of other sites carry it: \"strict\", \"lax\" or \"none\"")
@@ -210,7 +212,58 @@ pub(super) fn register(registry: Registry) -> Registry {
         .doc("Asks one application after another: `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.")
         .option("passes", "[404, 405]", "by which statuses an application passes the request on")
         .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the next");
-    proxy(uploads(in_code(registry)))
+    databases(proxy(uploads(in_code(registry))))
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseOptions {
+    migrations: PathBuf,
+    #[serde(default)]
+    url: Option<Secret>,
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn database(options: DatabaseOptions, section: &Section<'_>) -> Result<(crate::Config, Assets)> {
+    let folder = section.path("migrations", options.migrations);
+    folder_is_there(&folder)?;
+    let mut config = section.config()?.clone();
+    if let Some(url) = options.url {
+        config.database.url = url;
+    }
+    Ok((config, Assets::folder(folder)))
+}
+
+/// One name for each, since handlers ask for the pool of one.
+fn databases(registry: Registry) -> Registry {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    let options = |registry: Registry| {
+        registry.option("migrations", "", "the folder of its migrations, below that of the file; must be set").option(
+            "url",
+            "the configuration's database.url",
+            "where it is; a path in it is below the site's folder",
+        )
+    };
+    #[cfg(feature = "postgres")]
+    let registry = options(
+        registry
+            .layer("purlin:postgres", |given: DatabaseOptions, section| {
+                let (config, migrations) = database(given, section)?;
+                crate::database::Database::postgres(&config, migrations)
+            })
+            .doc("A PostgreSQL database for what stands below; all else of it stands in the configuration."),
+    );
+    #[cfg(feature = "sqlite")]
+    let registry = options(
+        registry
+            .layer("purlin:sqlite", |given: DatabaseOptions, section| {
+                let (config, migrations) = database(given, section)?;
+                crate::database::Database::sqlite(&config, migrations)
+            })
+            .doc("An SQLite database for what stands below; all else of it stands in the configuration."),
+    );
+    registry
 }
 
 /// What the key `cascade` is listed as.
@@ -482,6 +535,7 @@ struct SecurityHeadersOptions {
 #[serde(default, deny_unknown_fields)]
 struct SessionsOptions {
     store: Option<Store>,
+    url: Option<Secret>,
     cookie_name: Option<String>,
     path: Option<String>,
     same_site: Option<SameSite>,
@@ -497,6 +551,12 @@ struct SessionsOptions {
 enum Store {
     Cookie,
     Memory,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+    #[cfg(feature = "redis")]
+    Redis,
+    #[cfg(feature = "postgres")]
+    Postgres,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -519,15 +579,42 @@ impl From<SameSite> for crate::cookie::SameSite {
 
 fn sessions(options: SessionsOptions, section: &Section<'_>) -> Result<Sessions> {
     let default = if cfg!(feature = "cookie-sessions") { Store::Cookie } else { Store::Memory };
-    let sessions = match options.store.unwrap_or(default) {
+    let store = options.store.unwrap_or(default);
+    if options.url.is_some() && matches!(store, Store::Cookie | Store::Memory) {
+        return Err(Error::internal("`url` is for sessions in a database: `store` says that they are elsewhere"));
+    }
+    let sessions = match store {
         Store::Memory => Sessions::new(crate::session::MemoryStore::new()),
         Store::Cookie => in_cookies(section)?,
+        #[cfg(feature = "sqlite")]
+        Store::Sqlite => {
+            let mut config = section.config()?.clone();
+            if let Some(url) = options.url.clone() {
+                config.sessions.url = url;
+                config.root = section.path("url", "");
+            }
+            Sessions::new(crate::session::SqliteStore::new(config.sessions_file()?))
+        }
+        #[cfg(feature = "redis")]
+        Store::Redis => Sessions::new(crate::session::RedisStore::new(sessions_url(&options, section)?.expose_str())),
+        #[cfg(feature = "postgres")]
+        Store::Postgres => {
+            Sessions::new(crate::session::PostgresStore::new(sessions_url(&options, section)?.expose_str()))
+        }
     };
     Ok(given!(
         sessions,
         options: cookie_name, path, same_site as crate::cookie::SameSite::from, https, idle as |idle: Limit| idle.0,
         lifetime as |lifetime: Limit| lifetime.0, persistent, anonymous_when_down
     ))
+}
+
+#[cfg(any(feature = "redis", feature = "postgres"))]
+fn sessions_url(options: &SessionsOptions, section: &Section<'_>) -> Result<Secret> {
+    match &options.url {
+        Some(url) => Ok(url.clone()),
+        None => Ok(section.config()?.sessions.url.clone()),
+    }
 }
 
 #[cfg(feature = "cookie-sessions")]

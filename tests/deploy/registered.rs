@@ -96,6 +96,7 @@ fn the_options_of_a_layer_are_the_methods_of_its_builder() {
             ("error_documents", "path"),
             ("field_limit", "fields"),
             ("sessions", "store"),
+            ("sessions", "url"),
             ("static_files", "folder"),
             ("require", "role"),
         ] {
@@ -152,6 +153,10 @@ fn the_defaults_that_are_told_are_the_defaults() {
     for factory in
         registry.factories().filter(|factory| factory.kind == "layer" && !factory.doc.starts_with("it takes "))
     {
+        // These have no default but the configuration's.
+        if ["purlin:postgres", "purlin:sqlite"].contains(&&*factory.name) {
+            continue;
+        }
         let plain = printed(&factory.name, "");
         for option in factory.options.iter().flatten() {
             // Some are told in words.
@@ -168,4 +173,58 @@ fn the_defaults_that_are_told_are_the_defaults() {
             );
         }
     }
+}
+
+#[test]
+fn the_options_of_an_application_are_the_methods_of_its_builder() {
+    let registry = Registry::new();
+    for (name, file, in_code) in [
+        ("purlin:cascade", "src/cascade.rs", &["new", "app", "app_named"][..]),
+        #[cfg(feature = "proxy")]
+        ("purlin:proxy", "src/proxy.rs", &[]),
+    ] {
+        let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        let methods = source.lines().filter_map(|line| line.strip_prefix("    pub fn "));
+        let methods = methods.filter_map(|rest| Some(&rest[..rest.find(['(', '<'])?]));
+        let methods: BTreeSet<&str> = methods.filter(|method| !in_code.contains(method)).collect();
+        let factory = registry.factories().find(|factory| factory.name == name).unwrap();
+        let options: BTreeSet<&str> = factory.options.iter().flatten().map(|option| option.name).collect();
+        assert_eq!(options, methods, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn databases_and_the_stores_of_sessions_are_named_in_a_file() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deploy/stores");
+    fs::create_dir_all(folder.join("migrations")).unwrap();
+    fs::write(folder.join("migrations/0001_notes.sql"), "create table notes (text text)").unwrap();
+    let layer = |options: &str| {
+        let text = format!("[app.main]\npipeline = ['x', 'app:end']\n[layer.x]\n{options}");
+        let graph = Graph::from_toml(folder.join("site.toml"), &text).unwrap();
+        let registry = Registry::new().app("app:end", |_: purlin::deploy::NoOptions, _| Ok(Router::new()));
+        Deploy::new(registry).config(Config::default()).graph(graph).unwrap().app("main")
+    };
+    let in_cookies = layer("use = 'purlin:sessions'\nstore = 'cookie'\nurl = 'redis://localhost'").err().unwrap();
+    assert!(in_cookies.to_string().contains("`url` is for sessions in a database"), "{in_cookies}");
+    #[cfg(feature = "sqlite")]
+    {
+        layer("use = 'purlin:sqlite'\nmigrations = 'migrations'").unwrap();
+        let none = layer("use = 'purlin:sqlite'\nmigrations = 'none'").err().unwrap();
+        assert!(none.to_string().contains("there is no folder"), "{none}");
+        let app = layer("use = 'purlin:sessions'\nstore = 'sqlite'\nurl = 'sqlite:data/sessions.db'").unwrap();
+        purlin::testing::Client::new(app);
+        assert!(folder.join("data").is_dir());
+    }
+    #[cfg(feature = "redis")]
+    layer("use = 'purlin:sessions'\nstore = 'redis'\nurl = 'redis://localhost'").unwrap();
+    #[cfg(feature = "postgres")]
+    layer("use = 'purlin:sessions'\nstore = 'postgres'\nurl = 'postgres://localhost/x'").unwrap();
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "`test:mark` has no option `wrod`: did you mean `word`?")]
+fn an_option_that_a_layer_does_not_have_is_not_documented() {
+    let _ = Registry::new().layer("test:mark", |mark: super::Mark, _| Ok(mark)).option("wrod", "", "the word");
 }
