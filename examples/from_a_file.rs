@@ -1,6 +1,6 @@
 //! A site whose layers stand in a file: `cargo run --features deploy --example from_a_file -- serve examples/from_a_file/site.toml`.
 //!
-//! The same file in PasteDeploy's dialect is `site.ini` beside it. Try `stack`, `routes`, `config check`, `layers`, `request GET /`.
+//! The same file in PasteDeploy's dialect is `site.ini` beside it, and `two_servers.toml` serves more with it. Try `stack`, `routes`, `config check`, `layers`, `request GET /`.
 
 use purlin::deploy::Registry;
 use purlin::{Config, Middleware, Request, Response, Result, Router, Service, Stack, get};
@@ -50,5 +50,14 @@ mod tests {
         assert_eq!(read("site.toml"), read("site.ini"));
         let registry = registry().app("app:main", |_: NoOptions, section| stack(section.config()?.clone()));
         Deploy::new(registry).config(Config::default()).graph(read("site.toml")).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn two_servers_are_put_together_from_two_files() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/from_a_file/two_servers.toml");
+        let registry = registry().app("app:main", |_: NoOptions, section| stack(section.config()?.clone()));
+        let deployment = Deploy::new(registry).config(Config::default()).open(&file.display().to_string()).unwrap();
+        deployment.check().unwrap();
+        assert_eq!(deployment.servers().unwrap().len(), 2);
     }
 }
