@@ -14,7 +14,7 @@ pub use graph::{Graph, Kind};
 pub use registry::{Factory, NoOptions, OptionInfo, Registry};
 
 use crate::config::tree::{Kind as Shape, Node, Text, same_key};
-use crate::config::{Setting, Source, secret};
+use crate::config::{ServerConfig, Setting, Source, secret};
 use crate::{BoxMiddleware, BoxService, Config, Error, Result, Server, Service};
 use build::{At, Resolved};
 use graph::{Link, Table};
@@ -203,12 +203,14 @@ impl Deploy {
             lay_over(&mut graph, key, ".", &format!("--set {key}"), value)?;
         }
         let config = OnceLock::new();
+        let server = self.config.as_ref().map(|config| config.server.clone());
         if let Some(given) = self.config {
             let _ = config.set(given);
         }
         Ok(Deployment {
             registry: self.registry,
             config,
+            server,
             vars: self.vars,
             name: name.map(str::to_owned),
             root: Arc::new(graph),
@@ -307,6 +309,8 @@ fn read(path: &Path, named: Option<&Node>) -> Result<Graph, DeployError> {
 pub struct Deployment {
     registry: Registry,
     config: OnceLock<Config>,
+    /// Of the configuration that was given, and not of one that an application has asked for since.
+    server: Option<ServerConfig>,
     vars: BTreeMap<String, String>,
     /// What the URI asks for.
     name: Option<String>,
@@ -399,9 +403,9 @@ impl Deployment {
         }
     }
 
-    /// What servers begin with.
+    /// What servers begin with: the configuration, where it was given.
     fn base(&self) -> Server {
-        self.config.get().map_or_else(Server::new, |config| Server::from_config(&config.server))
+        self.server.as_ref().map_or_else(Server::new, Server::from_config)
     }
 
     /// The values of a section, with what it inherits, and without building anything.
@@ -537,8 +541,10 @@ fn tell(table: &Table, before: &str, all: &mut Vec<(Setting, Option<String>)>) {
             Shape::Table(entries) if !entries.is_empty() && !node.secret => tell(entries, &format!("{key}."), all),
             _ => {
                 let mut value = build::told(node);
-                let mut written =
-                    Some(node.written()).filter(|written| written.contains("${") || written.contains("%("));
+                // What the command line or the environment sets has no variables, whatever it looks like.
+                let in_file = !node.is_variable();
+                let has_variable = |written: &String| in_file && (written.contains("${") || written.contains("%("));
+                let mut written = Some(node.written()).filter(has_variable);
                 let alone = BTreeMap::from([(key.clone(), node.clone())]);
                 if !value.is_empty() && (secret::is_secret(&key) || build::secrets(&alone).next().is_some()) {
                     (value, written) = (secret::MASK.into(), None);

@@ -297,6 +297,14 @@ fn values_are_told_without_building() {
     let options = gzip.options();
     let source = |key: &str| options.iter().find(|setting| setting.key == key).unwrap().source.to_string();
     assert_eq!((source("min_size").as_str(), source("codings").as_str()), ("/site/site.toml:9", "default"));
+    // A section with `next` is its layer's.
+    let around = toml(
+        "[app.main]\nuse = 'purlin:deadline'\nlimit = '5s'\nnext = 'test:told'\n[app.csrf]\nuse = 'purlin:csrf'\nnext = 'main'",
+    );
+    let limit = around.values(Kind::App, "main").unwrap();
+    assert_eq!((limit.factory.as_deref(), limit.option("limit").as_deref()), (Some("purlin:deadline"), Some("5s")));
+    let csrf = around.values(Kind::App, "csrf").unwrap().options();
+    assert_eq!((csrf[0].key.as_str(), csrf[0].value.as_str()), ("trust", "[]"));
 }
 
 #[tokio::test]
