@@ -70,6 +70,7 @@ fn visitor(site: &BoxService) -> HeaderValue {
 
 /// Holes all over the heap, as it has them where a process has lived for a while. In a tidy one the last chunk is cheaper to free and
 /// to get again than all others, by 240 instructions, and it is chance whose chunk that is.
+#[allow(clippy::vec_box)]
 fn holes() -> Vec<Box<[u8; 200]>> {
     let mut chunks: Vec<_> = (0..2_000).map(|_| Some(Box::new([1; 200]))).collect();
     chunks.iter_mut().step_by(2).for_each(|chunk| *chunk = None);
