@@ -348,6 +348,77 @@ async fn the_outer_one_keeps_silent_on_what_was_broken_further_in() {
     assert_eq!(between(passes, "/broken").await, [""; 0]);
 }
 
+/// What a `Lint` finds in an answer of a server, which reads a body as far as its length says.
+async fn served(
+    headers: &'static [(&'static str, &'static str)],
+    pieces: &'static [&'static str],
+) -> Vec<&'static str> {
+    let ids = Ids::default();
+    let page = async move || answer(200, headers, Body::stream(Pieces(pieces.to_vec().into_iter())));
+    let app = Stack::new().layer(hearing(&ids)).app(Router::new().route("/", get(page)));
+    let server = purlin::Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let client = Client::connect(&format!("http://{}", server.addresses()[0])).lint(false);
+    let served = tokio::spawn(server.serve(app, std::future::pending()));
+    let _ = tokio::spawn(client.get("/").into_future()).await;
+    served.abort();
+    let ids = ids.lock().unwrap();
+    ids.clone()
+}
+
+#[tokio::test]
+async fn a_server_that_stops_at_the_told_length_hides_nothing() {
+    const HEAD: &[(&str, &str)] = &[("content-type", "image/png"), ("content-length", "5")];
+    assert_eq!(served(HEAD, &["he", "llo"]).await, [""; 0]);
+    assert_eq!(served(HEAD, &["hello, world"]).await, ["content-length-wrong"]);
+    assert_eq!(served(HEAD, &["he", "llo", ", world"]).await, ["content-length-wrong"]);
+    assert_eq!(served(HEAD, &["hell"]).await, ["content-length-wrong"]);
+}
+
+/// A body that knows when it has ended, and is asked no further.
+#[tokio::test]
+async fn a_body_that_says_that_it_has_ended_is_whole() {
+    struct Short(bool);
+    impl http_body::Body for Short {
+        type Data = Bytes;
+        type Error = Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+            Poll::Ready(std::mem::take(&mut self.0).then(|| Ok(data("hell"))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            !self.0
+        }
+    }
+    for (last, expected) in [(data("hell"), "content-length-wrong"), (trailers("x-sum"), "content-length-wrong")] {
+        let (ids, mut response) = (Ids::default(), page(&[("content-length", "5"), ("trailer", "x-sum")]));
+        *response.body_mut() = if last.is_data() { Body::new(Short(true)) } else { Frames::body(vec![last]) };
+        let app = Stack::new().layer(hearing(&ids)).app(Once(Mutex::new(Some(response))));
+        let mut body = app.call(asked("GET /", &[])).await.into_body();
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(*ids.lock().unwrap(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_asked_on_and_on_is_said_once() {
+    let (ids, mut response) = (Ids::default(), page(&[]));
+    *response.body_mut() = Frames::body(vec![data("hello")]);
+    let app = Stack::new().layer(hearing(&ids)).layer(Lint::new().always()).app(Once(Mutex::new(Some(response))));
+    let mut body = app.call(asked("GET /", &[])).await.into_body();
+    for _ in 0..1000 {
+        let _ = body.frame().await;
+    }
+    // The inner one has said it, and the outer one nothing.
+    assert_eq!(*ids.lock().unwrap(), [""; 0]);
+    let app = Stack::new().layer(hearing(&ids)).app(purlin::handler(async || Frames::body(vec![data("hello")])));
+    let mut body = app.call(asked("GET /", &[])).await.into_body();
+    for _ in 0..1000 {
+        let _ = body.frame().await;
+    }
+    assert_eq!(*ids.lock().unwrap(), ["content-type-missing", "body-polled-after-end"]);
+}
+
 async fn polled(frames: Vec<Option<Result<Frame<Bytes>>>>) -> Vec<&'static str> {
     let (ids, mut response) = (Ids::default(), page(&[]));
     let polls = frames.len() + 1;

@@ -4,7 +4,7 @@ use crate::lint::between::{self, Below, Read, Record};
 use crate::lint::{self, Asked, Reading, Rule, Side, Violation, rule};
 use crate::site::{About, Start};
 use crate::{Body, Bytes, Error, Middleware, Request, Response, Result, Service};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -137,7 +137,8 @@ impl Lint {
             let reading = Reading::of(&asked, &response);
             let body = response.body_mut().take();
             let (below, record, judge, read) = (below.clone(), record.clone(), self.judge.clone(), read.clone());
-            *response.body_mut() = Body::new(Watched { body, reading, asked, below, record, read, judge });
+            let watched = Watched { body, reading, asked, below, record, read, judge, ahead: None, compared: false };
+            *response.body_mut() = Body::new(watched);
         }
         if let Some(above) = above {
             above.put(record);
@@ -232,6 +233,43 @@ struct Watched {
     record: Record,
     read: Arc<Read>,
     judge: Judge,
+    /// What the body gave when it was looked at beyond the length that it has by its header.
+    ahead: Option<Option<Result<Frame<Bytes>>>>,
+    /// Whether its length was compared with that of the body below.
+    compared: bool,
+}
+
+impl Watched {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => self.reading.data(data.len() as u64),
+                (None, Some(trailers)) => self.reading.trailers(trailers),
+                (None, None) => {}
+            },
+            Some(Err(_)) => {}
+            None => self.reading.complete(),
+        }
+        Poll::Ready(frame)
+    }
+
+    /// What is broken so far, and was not said.
+    fn broken(&mut self, whole: bool) -> Vec<Violation> {
+        let mut broken = self.reading.broken();
+        let longer = broken.iter().any(|violation| violation.rule() == &rule::LENGTH_WRONG);
+        if whole {
+            self.read.end(self.reading.seen());
+        }
+        if (whole || longer) && !self.compared {
+            self.compared = true;
+            if let Some(below) = &self.below {
+                let name = self.reading.name();
+                broken.extend(between::read(&self.asked, name, below, &self.record, self.reading.seen()));
+            }
+        }
+        broken
+    }
 }
 
 impl http_body::Body for Watched {
@@ -241,36 +279,62 @@ impl http_body::Body for Watched {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let this = &mut *self;
         this.reading.poll();
-        let over = this.reading.is_over();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = match this.ahead.take() {
+            Some(frame) => frame,
+            None => ready!(this.poll_body(cx)),
+        };
+        // A server reads no further than the length that it is told, and would never hear of what comes behind it.
+        if matches!(frame, Some(Ok(_)))
+            && this.reading.is_full()
+            && !this.body.is_end_stream()
+            && let Poll::Ready(next) = this.poll_body(cx)
+        {
+            this.ahead = Some(next);
+        }
         match &frame {
-            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => this.reading.data(data.len() as u64),
-                (None, Some(trailers)) => this.reading.trailers(trailers),
-                (None, None) => {}
-            },
+            Some(Ok(_)) if this.body.is_end_stream() => this.reading.complete(),
+            Some(Ok(_)) => {}
             Some(Err(_)) => this.reading.fail(),
             None => this.reading.end(),
         }
-        let mut broken = this.reading.broken();
-        if frame.is_none() && !over {
-            this.read.end(this.reading.seen());
-            if let Some(below) = &this.below {
-                let name = this.reading.name();
-                broken.extend(between::read(&this.asked, name, below, &this.record, this.reading.seen()));
+        let whole = match &this.ahead {
+            Some(ahead) => ahead.is_none(),
+            None => {
+                frame.is_none() || matches!(&frame, Some(Ok(frame)) if frame.is_trailers() || this.body.is_end_stream())
             }
-        }
+        };
+        let broken = this.broken(whole);
         match this.judge.judge(broken, this.below.as_ref(), &this.read) {
             Ok(()) => Poll::Ready(frame),
-            Err(error) => Poll::Ready(Some(Err(error))),
+            Err(error) => {
+                (this.body, this.ahead) = (Body::empty(), None);
+                this.reading.fail();
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.ahead {
+            Some(ahead) => ahead.is_none(),
+            None => self.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.ahead {
+            Some(Some(Ok(frame))) => {
+                let ahead = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let rest = self.body.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower().saturating_add(ahead));
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(ahead));
+                }
+                hint
+            }
+            Some(_) => SizeHint::with_exact(0),
+            None => self.body.size_hint(),
+        }
     }
 }

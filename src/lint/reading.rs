@@ -29,6 +29,8 @@ pub struct Reading {
     seen: u64,
     state: State,
     broken: Vec<Violation>,
+    /// What was broken at all: each rule is said once, however long somebody reads on.
+    said: Vec<&'static super::Rule>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ impl Reading {
             seen: 0,
             state: State::Data,
             broken: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -75,17 +78,24 @@ impl Reading {
     /// So many bytes come.
     pub fn data(&mut self, length: u64) {
         if self.state == State::Trailers {
-            self.add(&rule::DATA_AFTER_TRAILERS, format!("{length} bytes after trailers"));
+            self.add(&rule::DATA_AFTER_TRAILERS, "data after trailers");
         }
         if length == 0 {
             return;
         }
         self.seen += length;
         if let Some(rule) = self.forbidden.take() {
-            self.add(rule, format!("a body of at least {length} bytes"));
+            self.add(rule, "a body that streams");
         }
         if let Some(untyped) = self.untyped.take() {
             self.broken.push(untyped.of(&self.of));
+        }
+        // At once: a server stops reading where the length that it was told ends.
+        if let Some(told) = self.told.take_if(|told| *told < self.seen) {
+            self.add(&rule::LENGTH_WRONG, format!("content-length: {told} on a longer body"));
+        }
+        if let Some(hinted) = self.hinted.take_if(|hinted| *hinted < self.seen) {
+            self.add(&rule::SIZE_HINT_WRONG, format!("a hint of {hinted} bytes on a longer body"));
         }
     }
 
@@ -122,18 +132,24 @@ impl Reading {
                 self.add(&rule::TRAILER_UNDECLARED, format!("the trailer {name}"));
             }
         }
+        self.complete();
     }
 
-    /// The body ends.
+    /// All bytes have come, as the body itself says; the reader may ask for its end, and need not.
+    pub fn complete(&mut self) {
+        let seen = self.seen;
+        if let Some(told) = self.told.take().filter(|told| *told != seen) {
+            self.add(&rule::LENGTH_WRONG, format!("content-length: {told} on a body of {seen} bytes"));
+        }
+        if let Some(hinted) = self.hinted.take().filter(|hinted| *hinted != seen) {
+            self.add(&rule::SIZE_HINT_WRONG, format!("a hint of {hinted} bytes on a body of {seen}"));
+        }
+    }
+
+    /// The body ends: the reader was given `None`.
     pub fn end(&mut self) {
-        if self.state != State::Failed && self.state != State::Ended {
-            let seen = self.seen;
-            if let Some(told) = self.told.take().filter(|told| *told != seen) {
-                self.add(&rule::LENGTH_WRONG, format!("content-length: {told} on a body of {seen} bytes"));
-            }
-            if let Some(hinted) = self.hinted.take().filter(|hinted| *hinted != seen) {
-                self.add(&rule::SIZE_HINT_WRONG, format!("a hint of {hinted} bytes on a body of {seen}"));
-            }
+        if !self.is_over() {
+            self.complete();
         }
         self.state = State::Ended;
     }
@@ -149,8 +165,13 @@ impl Reading {
     }
 
     /// Whether it has ended or failed.
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         matches!(self.state, State::Ended | State::Failed)
+    }
+
+    /// Whether as many bytes have come as `Content-Length` or the body itself said, and no more.
+    pub(crate) fn is_full(&self) -> bool {
+        [self.told, self.hinted].contains(&Some(self.seen))
     }
 
     /// How many bytes have come.
@@ -158,14 +179,14 @@ impl Reading {
         self.seen
     }
 
-    /// What was broken since the last time that it was asked.
+    /// What was broken since the last time that it was asked; each rule once.
     pub fn broken(&mut self) -> Vec<Violation> {
         std::mem::take(&mut self.broken)
     }
 
     fn add(&mut self, rule: &'static super::Rule, found: impl Into<std::borrow::Cow<'static, str>>) {
-        // Each once: a loop that polls on would say it without end.
-        if !self.broken.iter().any(|broken| broken.rule == rule) {
+        if !self.said.contains(&rule) {
+            self.said.push(rule);
             self.broken.push(Violation::new(rule, found).of(&self.of));
         }
     }
