@@ -1,5 +1,6 @@
 //! Every layer keeps what layers promise; a layer that does not is found out.
 
+use http_body::Frame;
 use purlin::layers::{
     AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, MethodOverride, RequestIds,
     SecurityHeaders, Sessions, StaticFiles,
@@ -7,9 +8,11 @@ use purlin::layers::{
 use purlin::session::MemoryStore;
 use purlin::testing::layer_contract;
 use purlin::{
-    Assets, Body, BoxMiddleware, Error, Middleware, Next, Request, RequestExt, Response, ResponseExt, Result, Service,
-    Session, State,
+    Assets, Body, BoxMiddleware, Bytes, Error, Middleware, Next, Request, RequestExt, Response, ResponseExt, Result,
+    Service, Session, State,
 };
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 #[tokio::test]
@@ -180,6 +183,31 @@ layer!(forgets_head(req, next) {
     Ok(response)
 });
 
+/// Asks a body on after its end or its error.
+struct PollsOn(Body);
+
+impl http_body::Body for PollsOn {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            let _ = Pin::new(&mut self.0).poll_frame(cx);
+        }
+        Poll::Ready(frame)
+    }
+}
+
+layer!(polls_on(req, next) {
+    let mut response = next.call(req).await;
+    if response.body().len().is_none() {
+        let body = response.body_mut().take();
+        *response.body_mut() = Body::new(PollsOn(body));
+    }
+    Ok(response)
+});
+
 /// Answers with what the last request got.
 #[derive(Default)]
 struct MixesUp(std::sync::Mutex<Option<Response>>);
@@ -228,6 +256,7 @@ async fn a_broken_promise_is_named() {
         (broken(|| swallows_errors).await, "an error from below stays on the answer"),
         (broken(|| throws_errors).await, "an error from below stays on the answer"),
         (broken(|| forgets_head).await, "`HEAD` is answered with the headers of `GET`"),
+        (broken(|| polls_on).await, "it breaks no rule of the lint: warning body-polled-after-end: GET /pieces: 200"),
         (broken(MixesUp::default).await, "requests at the same time get their own answers"),
         (broken(|| ShutsTheDoor(tokio::sync::Semaphore::new(1))).await, "a request can be cancelled at any `.await`"),
     ];

@@ -273,6 +273,7 @@ async fn between(layer: impl Middleware, path: &str) -> Vec<&'static str> {
                 response
             }
             "/broken" => answer(302, &[], ()),
+            "/wrong-cookie" => page(&[("set-cookie", "a b=1")]),
             _ => Error::forbidden("no").header(purlin::header::SET_COOKIE, "tried=1".parse().unwrap()).into(),
         }
     }
@@ -346,6 +347,18 @@ async fn two_of_them_tell_what_the_layer_between_lost_or_changed() {
 #[tokio::test]
 async fn the_outer_one_keeps_silent_on_what_was_broken_further_in() {
     assert_eq!(between(passes, "/broken").await, [""; 0]);
+}
+
+/// Says something wrong of its own, of the kind that was wrong before.
+async fn sets_another_cookie(req: Request, next: Next<'_>) -> Result<Response> {
+    let mut response = next.call(req).await;
+    response.headers_mut().append("set-cookie", "b; c=1".parse()?);
+    Ok(response)
+}
+
+#[tokio::test]
+async fn the_outer_one_says_a_second_violation_of_the_same_rule() {
+    assert_eq!(between(sets_another_cookie, "/wrong-cookie").await, ["set-cookie-syntax"]);
 }
 
 /// What a `Lint` finds in an answer of a server, which reads a body as far as its length says.

@@ -201,7 +201,7 @@ impl Judge {
         }
         read.note(&broken);
         for violation in broken {
-            let said = !self.again && below.is_some_and(|below| below.broke(violation.rule()));
+            let said = !self.again && below.is_some_and(|below| below.broke(&violation));
             if said || self.allowed.contains(&violation.rule()) {
                 continue;
             }

@@ -32,7 +32,7 @@ pub(crate) struct Record {
 pub(crate) struct Read {
     bytes: AtomicU64,
     ended: AtomicBool,
-    broken: Mutex<Vec<&'static Rule>>,
+    broken: Mutex<Vec<Violation>>,
 }
 
 impl Read {
@@ -44,8 +44,7 @@ impl Read {
 
     /// Remembers what was broken, so that places further out do not say it again.
     pub(crate) fn note(&self, broken: &[Violation]) {
-        let mut all = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(broken.iter().map(Violation::rule));
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(broken);
     }
 }
 
@@ -80,9 +79,10 @@ impl Record {
         }
     }
 
-    /// Whether this rule was broken there already.
-    pub(crate) fn broke(&self, rule: &Rule) -> bool {
-        self.read.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(&rule)
+    /// Whether this was found there already.
+    pub(crate) fn broke(&self, violation: &Violation) -> bool {
+        let broken = self.read.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.iter().any(|below| below.rule == violation.rule && below.found == violation.found)
     }
 
     /// The length of the body below, once it is known.

@@ -2,6 +2,7 @@
 
 use super::{Broken, Client, Page, RequestBuilder};
 use crate::layers::Lint;
+use crate::lint::rule;
 use crate::{Body, Error, Middleware, Request, Response, ResponseExt, Result, Service, Stack};
 use bytes::Bytes;
 use futures_core::Stream;
@@ -80,9 +81,14 @@ impl Bench {
     fn new(layer: impl Middleware, broken: &Broken) -> Self {
         let below = Below::default();
         let (asked, running) = (below.asked.clone(), below.running.clone());
-        // The outer one says what is not said by the inner.
+        // The outer one says what is not said by the inner, which hears how the layer reads what is below.
         let above = Lint::new().always().call(broken.hear());
-        let inner = Lint::new().always().call(|_| {});
+        let hear = broken.hear();
+        let inner = Lint::new().always().call(move |violation| {
+            if [&rule::BODY_POLLED_AFTER_END, &rule::BODY_POLLED_AFTER_ERROR].contains(&violation.rule()) {
+                hear(violation);
+            }
+        });
         let app = Stack::new().layer(Above).layer(above).layer(layer).layer(inner).app(below);
         let client = Client::new(app).expect_errors().lint(false);
         let names: Vec<String> = client.site().layers().iter().skip(2).map(|layer| layer.name.clone()).collect();
