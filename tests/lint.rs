@@ -361,6 +361,31 @@ async fn the_outer_one_says_a_second_violation_of_the_same_rule() {
     assert_eq!(between(sets_another_cookie, "/wrong-cookie").await, ["set-cookie-syntax"]);
 }
 
+#[tokio::test]
+async fn an_application_that_was_passed_over_is_not_compared_with_the_one_that_answered() {
+    let lost = Ids::default();
+    let first = |lint: &Ids| {
+        Stack::new().layer(hearing(lint)).app(purlin::handler(async || {
+            Error::not_found("not here").header("x-first".parse().unwrap(), "1".parse().unwrap())
+        }))
+    };
+    let app = purlin::Cascade::new().app(first(&Ids::default())).app(Router::new());
+    let app = Stack::new().layer(hearing(&lost)).app(app);
+    assert_eq!(app.call(asked("GET /", &[])).await.status(), 404);
+    assert_eq!(*lost.lock().unwrap(), [""; 0]);
+    // What the one that answered saw is compared.
+    let app = purlin::Cascade::new().app(Router::new()).app(first(&Ids::default()));
+    let app = Stack::new().layer(hearing(&lost)).layer(loses_a_header).app(app);
+    assert_eq!(app.call(asked("GET /", &[])).await.status(), 404);
+    assert_eq!(*lost.lock().unwrap(), ["layer-lost-headers"]);
+}
+
+async fn loses_a_header(req: Request, next: Next<'_>) -> Result<Response> {
+    let mut response = next.call(req).await;
+    response.headers_mut().remove("x-first");
+    Ok(response)
+}
+
 /// What a `Lint` finds in an answer of a server, which reads a body as far as its length says.
 async fn served(
     headers: &'static [(&'static str, &'static str)],

@@ -125,7 +125,7 @@ impl Lint {
     /// A violation, if it is to fail.
     pub(crate) fn end(&self, watch: Watch, mut response: Response) -> Result<Response> {
         let Watch { asked, below, above } = watch;
-        let below = below.take();
+        let below = below.take(&mut response);
         let mut broken = lint::check(&asked, &response, self.side);
         if let Some(below) = &below {
             broken.extend(between::check(&asked, below, &response, self.place));
@@ -141,7 +141,7 @@ impl Lint {
             *response.body_mut() = Body::new(watched);
         }
         if let Some(above) = above {
-            above.put(record);
+            above.put(record, &mut response);
         }
         self.judge.judge(broken, below.as_ref(), &read)?;
         Ok(response)

@@ -13,8 +13,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 type Place = &'static Location<'static>;
 
 /// Where a place further in leaves what it saw. In the request: a layer that loses the response does not lose this.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Below(Arc<Mutex<Option<Record>>>);
+#[derive(Debug, Default)]
+pub(crate) struct Below(Arc<Left>);
+
+#[derive(Debug, Default)]
+struct Left {
+    record: Mutex<Option<Record>>,
+    copied: AtomicBool,
+}
+
+impl Clone for Below {
+    /// Who copies a request may ask several applications with it, and drop the answers of some, as a cascade does. From then on
+    /// only an answer itself tells who saw it.
+    fn clone(&self) -> Self {
+        self.0.copied.store(true, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+/// The record of the answer that carries it.
+#[derive(Clone, Debug)]
+struct Seen(Record);
 
 /// An answer as it was at one place.
 #[derive(Clone, Debug)]
@@ -52,18 +71,21 @@ impl Below {
     /// Puts a new one into the request, in place of the one from further out.
     pub(crate) fn swap(req: &mut Request) -> (Self, Option<Self>) {
         let own = Self::default();
-        let above = req.extensions_mut().insert(own.clone());
+        let above = req.extensions_mut().insert(Self(own.0.clone()));
         (own, above)
     }
 
-    /// What the place further in saw, if there is one and it was reached.
-    pub(crate) fn take(&self) -> Option<Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What the place further in saw of this answer, if there is one and it was reached.
+    pub(crate) fn take(&self, answer: &mut Response) -> Option<Record> {
+        let carried = answer.extensions_mut().remove::<Seen>().map(|Seen(record)| record);
+        let left = self.0.record.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if self.0.copied.load(Ordering::Relaxed) { carried } else { left }
     }
 
     /// Tells the place further out.
-    pub(crate) fn put(&self, record: Record) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    pub(crate) fn put(&self, record: Record, answer: &mut Response) {
+        answer.extensions_mut().insert(Seen(record.clone()));
+        *self.0.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     }
 }
 
