@@ -247,39 +247,19 @@ impl Cookie {
         {
             return Err(CookieError::Domain { name: name(), domain: domain.to_string() });
         }
-        if let Some((prefix, needs)) = self.broken_promise() {
-            return Err(CookieError::Prefix { name: name(), prefix, needs });
+        let attributes = Attributes {
+            secure: self.secure,
+            http_only: self.http_only,
+            domain: self.domain.is_some(),
+            root: self.path == "/",
+            cross_site: self.same_site == SameSite::None,
+            partitioned: self.partitioned,
+        };
+        match attributes.refused(&self.name) {
+            None => Ok(()),
+            Some(Refused::Prefix { prefix, needs }) => Err(CookieError::Prefix { name: name(), prefix, needs }),
+            Some(Refused::Insecure { because }) => Err(CookieError::Insecure { name: name(), because }),
         }
-        let because = match (self.same_site, self.partitioned) {
-            _ if self.secure => return Ok(()),
-            (SameSite::None, _) => "SameSite=None",
-            (_, true) => "Partitioned",
-            _ => return Ok(()),
-        };
-        Err(CookieError::Insecure { name: name(), because })
-    }
-
-    /// The prefix of the name, and what it asks for in vain. Browsers compare prefixes without regard to case, so that
-    /// a server which does the same with names is not deceived (RFC 6265bis §5.4).
-    fn broken_promise(&self) -> Option<(&'static str, &'static str)> {
-        // The two with `Http-` come from draft-ietf-httpbis-layered-cookies; Chrome and Firefox have them since 2025.
-        let prefix = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"].into_iter().find(|prefix| {
-            self.name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-        })?;
-        let host = prefix.starts_with("__Host-");
-        let http = prefix.ends_with("Http-");
-        let needs = if !self.secure {
-            "Secure"
-        } else if http && !self.http_only {
-            "HttpOnly"
-        } else if host && self.domain.is_some() {
-            "no Domain"
-        } else if host && self.path != "/" {
-            "Path=/"
-        } else {
-            return None;
-        };
-        Some((prefix, needs))
     }
 
     fn write(&self, out: &mut impl Write) -> fmt::Result {
@@ -380,6 +360,82 @@ impl fmt::Display for CookieError {
 }
 
 impl std::error::Error for CookieError {}
+
+/// What of a cookie decides, together with its name, whether a browser keeps it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attributes {
+    pub(crate) secure: bool,
+    pub(crate) http_only: bool,
+    /// Whether there is a `Domain`.
+    pub(crate) domain: bool,
+    /// Whether `Path=/` is said.
+    pub(crate) root: bool,
+    /// `SameSite=None`
+    pub(crate) cross_site: bool,
+    pub(crate) partitioned: bool,
+}
+
+/// Why a browser does not keep a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Prefix { prefix: &'static str, needs: &'static str },
+    Insecure { because: &'static str },
+}
+
+impl Attributes {
+    /// Why a browser refuses a cookie of this name in silence (RFC 6265bis §4.1.3, §5.7).
+    ///
+    /// Browsers compare prefixes without regard to case, so that a server which does the same with names is not deceived (§5.4).
+    pub(crate) fn refused(self, name: &str) -> Option<Refused> {
+        // The two with `Http-` come from draft-ietf-httpbis-layered-cookies; Chrome and Firefox have them since 2025.
+        let starts = |prefix: &&str| {
+            name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        };
+        let prefix = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"].into_iter().find(starts);
+        if let Some(prefix) = prefix {
+            let host = prefix.starts_with("__Host-");
+            let needs = match () {
+                () if !self.secure => Some("Secure"),
+                () if prefix.ends_with("Http-") && !self.http_only => Some("HttpOnly"),
+                () if host && self.domain => Some("no Domain"),
+                () if host && !self.root => Some("Path=/"),
+                () => None,
+            };
+            if let Some(needs) = needs {
+                return Some(Refused::Prefix { prefix, needs });
+            }
+        }
+        let because = match () {
+            () if self.secure => return None,
+            () if self.cross_site => "SameSite=None",
+            () if self.partitioned => "Partitioned",
+            () => return None,
+        };
+        Some(Refused::Insecure { because })
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix { prefix, needs } => write!(f, "its prefix {prefix} asks for {needs}"),
+            Self::Insecure { because } => write!(f, "{because} asks for Secure"),
+        }
+    }
+}
+
+/// Whether browsers trust this host without https, and keep its `Secure` cookies: it is their own machine
+/// (Secure Contexts §3.1).
+pub(crate) fn is_trusted(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let ends = |name: &str| {
+        let start = host.len().checked_sub(name.len()).and_then(|at| host.split_at_checked(at));
+        start.is_some_and(|(start, end)| end.eq_ignore_ascii_case(name) && (start.is_empty() || start.ends_with('.')))
+    };
+    let loopback =
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    ends("localhost") || loopback()
+}
 
 fn pair(pair: &[u8]) -> Option<(&str, &str)> {
     let equals = pair.iter().position(|&b| b == b'=')?;

@@ -416,7 +416,7 @@ async fn a_cookie_that_a_browser_would_refuse_is_named_when_a_test_fails() {
         Router::new().route("/", get(async || ([(purlin::header::SET_COOKIE, "__Host-id=1".parse().unwrap())], "x")));
     let page = client(routes).allow("set-cookie-refused").get("/").await;
     let said = complaint_of(|| page.assert_status(201));
-    assert!(said.contains("a browser would refuse the cookie __Host-id: its prefix asks for `Secure`"), "{said}");
+    assert!(said.contains("a browser would refuse the cookie __Host-id: its prefix __Host- asks for Secure"), "{said}");
 }
 
 /// A server that takes one request, notes it and answers with these bytes.

@@ -1,6 +1,7 @@
 //! The cookie jar of a client: keeps, sends and forgets cookies as a browser does (RFC 6265bis §5).
 
 use super::url::Url;
+use crate::cookie::{self, Attributes};
 use http::{HeaderMap, header::SET_COOKIE};
 use std::time::{Duration, SystemTime};
 
@@ -108,10 +109,9 @@ fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// Whether secure cookies are kept from and sent to this address. Browsers trust their own machine without https
-/// (Secure Contexts §3.1).
+/// Whether secure cookies are kept from and sent to this address.
 fn is_trusted(url: &Url) -> bool {
-    url.https || matches!(url.host(), "localhost" | "127.0.0.1" | "[::1]") || url.host().ends_with(".localhost")
+    url.https || cookie::is_trusted(url.host())
 }
 
 fn parse(line: &str, url: &Url) -> Result<KeptCookie, String> {
@@ -124,7 +124,7 @@ fn parse(line: &str, url: &Url) -> Result<KeptCookie, String> {
     }
     let mut cookie = KeptCookie::new(name, value, url);
     cookie.path = default_path(&url.path);
-    let (mut max_age, mut path_was_set) = (None, false);
+    let (mut max_age, mut path_was_set, mut partitioned) = (None, false, false);
     for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let value = value.trim();
@@ -145,6 +145,7 @@ fn parse(line: &str, url: &Url) -> Result<KeptCookie, String> {
             }
             "secure" => cookie.secure = true,
             "httponly" => cookie.http_only = true,
+            "partitioned" => partitioned = true,
             "samesite" => cookie.same_site = Some(value.to_owned()),
             _ => {}
         }
@@ -160,17 +161,15 @@ fn parse(line: &str, url: &Url) -> Result<KeptCookie, String> {
     if cookie.secure && !is_trusted(url) {
         return Err(format!("it is `Secure`, and {} is not https", url.origin()));
     }
-    let lower = name.to_ascii_lowercase();
-    if (lower.starts_with("__secure-") || lower.starts_with("__host-")) && !cookie.secure {
-        return Err("its prefix asks for `Secure`".to_owned());
-    }
-    if lower.starts_with("__host-") && !(cookie.host_only && path_was_set && cookie.path == "/") {
-        return Err("its prefix asks for `Path=/` and no `Domain`".to_owned());
-    }
-    if cookie.same_site.as_deref().is_some_and(|same_site| same_site.eq_ignore_ascii_case("none")) && !cookie.secure {
-        return Err("`SameSite=None` asks for `Secure`".to_owned());
-    }
-    Ok(cookie)
+    let attributes = Attributes {
+        secure: cookie.secure,
+        http_only: cookie.http_only,
+        domain: !cookie.host_only,
+        root: path_was_set && cookie.path == "/",
+        cross_site: cookie.same_site.as_deref().is_some_and(|same_site| same_site.eq_ignore_ascii_case("none")),
+        partitioned,
+    };
+    attributes.refused(name).map_or(Ok(cookie), |refused| Err(refused.to_string()))
 }
 
 /// The directory of the request's path (RFC 6265bis §5.1.4).
@@ -233,6 +232,9 @@ mod tests {
             ("https://a.example/", &["__Host-x=1; Secure; Path=/; Domain=a.example"], "https://a.example/", ""),
             ("http://a.example/", &["x=1; SameSite=None"], "http://a.example/", ""),
             ("http://a.example/", &["x=a=b; HttpOnly"], "http://a.example/", "x=a=b"),
+            ("https://a.example/", &["__Http-x=1; Secure"], "https://a.example/", ""),
+            ("http://a.example/", &["x=1; Partitioned"], "http://a.example/", ""),
+            ("http://127.0.0.7/", &["x=1; Secure"], "http://127.0.0.7/", "x=1"),
             ("http://a.example/", &["nothing"], "http://a.example/", ""),
         ];
         for (from, lines, to, expected) in table {
