@@ -507,6 +507,39 @@ async fn what_only_logs_changes_nothing() {
 }
 
 #[tokio::test]
+async fn each_violation_of_a_route_is_logged_once_and_a_hundred_at_most() {
+    let lines = crate::access_log::Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let app = Stack::new().layer(Lint::new().always()).app(purlin::handler(async || StatusCode::FOUND));
+    for _ in 0..3 {
+        app.call(asked("GET /old?a=b", &[])).await;
+    }
+    let once = lines.text();
+    assert_eq!(once.matches("location-missing: GET /old: 302").count(), 1, "{once}");
+    assert_eq!(once.lines().count(), 1, "{once}");
+    for number in 0..200 {
+        app.call(asked(&format!("GET /{number}"), &[])).await;
+    }
+    let all = lines.text();
+    assert_eq!(all.lines().count(), 101, "{all}");
+    assert!(all.lines().last().unwrap().contains("more than 100 violations: no others are logged"), "{all}");
+}
+
+#[tokio::test]
+async fn a_violation_of_a_known_route_is_logged_once_for_all_its_paths() {
+    let lines = crate::access_log::Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fails = async || -> Result<()> { Err(Error::new(StatusCode::UNAUTHORIZED, "who?")) };
+    let app = Stack::new().layer(Lint::new().always()).app(Router::new().route("/{id}", get(fails)));
+    for number in 0..5 {
+        app.call(asked(&format!("GET /{number}"), &[])).await;
+    }
+    assert_eq!(lines.text().lines().count(), 1, "{}", lines.text());
+}
+
+#[tokio::test]
 async fn a_violation_can_be_a_500() {
     let routes = Router::new()
         .route("/moved", get(async || StatusCode::FOUND))

@@ -3,12 +3,15 @@
 use crate::lint::between::{self, Below, Read, Record};
 use crate::lint::{self, Asked, Reading, Rule, Side, Violation, rule};
 use crate::site::{About, Start};
-use crate::{Body, Bytes, Error, Middleware, Request, Response, Result, Service};
+use crate::{Body, Bytes, Error, MatchedRoute, Middleware, Request, Response, Result, Service};
 use http_body::{Body as _, Frame, SizeHint};
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 /// Holds every answer that passes against the [rules](crate::lint), and logs a warning for each that is broken.
@@ -59,16 +62,17 @@ struct Judge {
 
 #[derive(Clone)]
 enum Then {
-    Log,
+    Log(Arc<Mutex<HashSet<u64>>>),
     Fail,
     Call(Arc<dyn Fn(&Violation) + Send + Sync>),
 }
 
 impl Lint {
-    /// Logs, as one event with the target `purlin::lint` at the level `WARN`.
+    /// Logs, as one event with the target `purlin::lint` at the level `WARN`. The same of the same route, or of the same path where
+    /// the answer does not tell its route, is logged once; after 100 different ones it says that it stops.
     #[track_caller]
     pub fn new() -> Self {
-        let judge = Judge { allowed: Vec::new(), then: Then::Log, again: false };
+        let judge = Judge { allowed: Vec::new(), then: Then::Log(Arc::default()), again: false };
         Self { on: cfg!(debug_assertions), side: Side::Inside, place: Location::caller(), problem: None, judge }
     }
 
@@ -126,6 +130,7 @@ impl Lint {
     pub(crate) fn end(&self, watch: Watch, mut response: Response) -> Result<Response> {
         let Watch { asked, below, above } = watch;
         let below = below.take(&mut response);
+        let route = response.extensions().get::<MatchedRoute>().cloned();
         let mut broken = lint::check(&asked, &response, self.side);
         if let Some(below) = &below {
             broken.extend(between::check(&asked, below, &response, self.place));
@@ -137,13 +142,15 @@ impl Lint {
             let reading = Reading::of(&asked, &response);
             let body = response.body_mut().take();
             let (below, record, judge, read) = (below.clone(), record.clone(), self.judge.clone(), read.clone());
-            let watched = Watched { body, reading, asked, below, record, read, judge, ahead: None, compared: false };
+            let route = route.clone();
+            let watched =
+                Watched { body, reading, asked, route, below, record, read, judge, ahead: None, compared: false };
             *response.body_mut() = Body::new(watched);
         }
         if let Some(above) = above {
             above.put(record, &mut response);
         }
-        self.judge.judge(broken, below.as_ref(), &read)?;
+        self.judge.judge(broken, route.as_ref(), below.as_ref(), &read)?;
         Ok(response)
     }
 }
@@ -168,7 +175,7 @@ impl Middleware for Lint {
     fn describe(&self, about: &mut About) {
         about.option("on", self.on);
         let then = match self.judge.then {
-            Then::Log => "log",
+            Then::Log(_) => "log",
             Then::Fail => "fail",
             Then::Call(_) => "call",
         };
@@ -191,7 +198,13 @@ pub(crate) struct Watch {
 }
 
 impl Judge {
-    fn judge(&self, mut broken: Vec<Violation>, below: Option<&Record>, read: &Read) -> Result<()> {
+    fn judge(
+        &self,
+        mut broken: Vec<Violation>,
+        route: Option<&MatchedRoute>,
+        below: Option<&Record>,
+        read: &Read,
+    ) -> Result<()> {
         if broken.is_empty() {
             return Ok(());
         }
@@ -206,14 +219,33 @@ impl Judge {
                 continue;
             }
             match &self.then {
-                Then::Log => {
-                    tracing::warn!(target: "purlin::lint", rule = violation.rule().id, "{violation}");
-                }
+                Then::Log(logged) => log(logged, &violation, route),
                 Then::Call(hear) => hear(&violation),
                 Then::Fail => return Err(Error::internal(violation.to_string())),
             }
         }
         Ok(())
+    }
+}
+
+/// How many different violations are logged.
+const MOST_LOGGED: usize = 100;
+
+/// Logs it, unless the same has been logged: a developer reads each once, and not at every request.
+fn log(logged: &Mutex<HashSet<u64>>, violation: &Violation, route: Option<&MatchedRoute>) {
+    let mut hasher = DefaultHasher::new();
+    let place = route.map_or(violation.asked(), MatchedRoute::pattern);
+    (violation.rule().id, place, violation.found()).hash(&mut hasher);
+    let count = {
+        let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() > MOST_LOGGED || !logged.insert(hasher.finish()) {
+            return;
+        }
+        logged.len()
+    };
+    match count <= MOST_LOGGED {
+        true => tracing::warn!(target: "purlin::lint", rule = violation.rule().id, "{violation}"),
+        false => tracing::warn!(target: "purlin::lint", "more than {MOST_LOGGED} violations: no others are logged"),
     }
 }
 
@@ -229,6 +261,7 @@ struct Watched {
     body: Body,
     reading: Reading,
     asked: Asked,
+    route: Option<MatchedRoute>,
     below: Option<Record>,
     record: Record,
     read: Arc<Read>,
@@ -270,6 +303,18 @@ impl Watched {
         }
         broken
     }
+
+    /// # Errors
+    ///
+    /// A violation, if it is to fail: nothing comes after it.
+    fn said(&mut self, broken: Vec<Violation>) -> Result<()> {
+        let said = self.judge.judge(broken, self.route.as_ref(), self.below.as_ref(), &self.read);
+        if said.is_err() {
+            (self.body, self.ahead) = (Body::empty(), None);
+            self.reading.fail();
+        }
+        said
+    }
 }
 
 impl http_body::Body for Watched {
@@ -280,8 +325,13 @@ impl http_body::Body for Watched {
         let this = &mut *self;
         this.reading.poll();
         let frame = match this.ahead.take() {
-            Some(frame) => frame,
-            None => ready!(this.poll_body(cx)),
+            Some(frame) => Poll::Ready(frame),
+            None => this.poll_body(cx),
+        };
+        let Poll::Ready(frame) = frame else {
+            // What the reader did wrong.
+            let broken = this.reading.broken();
+            return this.said(broken).map_or_else(|error| Poll::Ready(Some(Err(error))), |()| Poll::Pending);
         };
         // A server reads no further than the length that it is told, and would never hear of what comes behind it.
         if matches!(frame, Some(Ok(_)))
@@ -304,14 +354,10 @@ impl http_body::Body for Watched {
             }
         };
         let broken = this.broken(whole);
-        match this.judge.judge(broken, this.below.as_ref(), &this.read) {
-            Ok(()) => Poll::Ready(frame),
-            Err(error) => {
-                (this.body, this.ahead) = (Body::empty(), None);
-                this.reading.fail();
-                Poll::Ready(Some(Err(error)))
-            }
-        }
+        Poll::Ready(match this.said(broken) {
+            Ok(()) => frame,
+            Err(error) => Some(Err(error)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
