@@ -19,13 +19,15 @@
 pub(crate) mod between;
 mod field;
 mod head;
-pub(crate) use head::PROBING;
+pub(crate) use field::list;
+pub(crate) use head::{PROBING, SENT};
 mod reading;
 
 pub use reading::Reading;
 
-use crate::forwarded;
-use crate::{HeaderMap, Method, Request, RequestExt, Response};
+use crate::hosts::Host;
+use crate::{HeaderName, HeaderValue, Method, Request, RequestExt, Response, cookie, forwarded};
+use http::header::ACCEPT_ENCODING;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::borrow::Cow;
 use std::fmt;
@@ -33,9 +35,10 @@ use std::fmt;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// A client may do well all the same: what an RFC advises against, or what has no effect.
+    /// A client may do well all the same: what a standard advises against (`SHOULD`), or what has no effect.
     Warning,
-    /// Some client will take the answer for another than was meant: what an RFC forbids.
+    /// Some client will take the answer for another than was meant: what a standard forbids (`MUST`, and what its grammar leaves
+    /// out), or a layer or a body may not do.
     Error,
 }
 
@@ -169,14 +172,14 @@ pub enum Side {
 }
 
 /// What the rules know of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Asked {
     method: Method,
     path: String,
-    // As decoded, and only where it holds a line break: what an application might put into a header.
-    lines: Option<String>,
-    https: bool,
-    headers: HeaderMap,
+    // What an application might put into the head of its answer.
+    injected: Vec<(HeaderName, String)>,
+    trusted: bool,
+    codings: Vec<HeaderValue>,
 }
 
 impl Asked {
@@ -185,10 +188,13 @@ impl Asked {
         Self {
             method: req.method().clone(),
             path: req.original_path().to_owned(),
-            lines: field::lines(req.uri()),
-            // Or by a proxy to which the client came by https; whether it is to be believed is not asked here.
-            https: req.is_https() || forwarded::says_https(req.headers()),
-            headers: req.headers().clone(),
+            injected: field::injected(req.uri()),
+            // Or by a proxy to which the client came by https; whether it is to be believed is not asked here. And the own
+            // machine, to which a site that is meant for https is asked without it.
+            trusted: req.is_https()
+                || Host::of(req).is_some_and(|host| cookie::is_trusted(&host.name))
+                || forwarded::says_https(req.headers()),
+            codings: req.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect(),
         }
     }
 
@@ -202,12 +208,27 @@ impl Asked {
     }
 }
 
+/// Without the query, and without what the headers tell of the visitor.
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asked({} {})", self.method, self.path)
+    }
+}
+
 /// Looks at the head of an answer, and at the length of its body where that is known.
 ///
 /// What is known only when the body has been read is a [`Reading`]'s to say.
 pub fn check(asked: &Asked, answer: &Response, side: Side) -> Vec<Violation> {
     let mut broken = Vec::new();
     head::check(asked, answer, side, &mut broken);
+    named(broken, asked, answer)
+}
+
+/// Says of what they are, where there are any.
+fn named(broken: Vec<Violation>, asked: &Asked, answer: &Response) -> Vec<Violation> {
+    if broken.is_empty() {
+        return broken;
+    }
     let of = asked.and(answer);
     broken.into_iter().map(|violation| violation.of(&of)).collect()
 }
@@ -245,13 +266,13 @@ rules! {
         "these directives of `Cache-Control` contradict each other: keep the one that is meant"
     CACHE_SYNTAX "cache-control-syntax" Error "RFC 9111 §5.2"
         "caches ignore a `Cache-Control` that they cannot read: write directives such as `max-age=60, private`"
-    COOKIE_SHARED "cached-cookie" Error "RFC 9111 §7.3"
-        "a shared cache may give this visitor's cookie to others: do not set one on a `public` answer"
+    COOKIE_SHARED "cached-cookie" Warning "RFC 9111 §7.3"
+        "a shared cache may give this visitor's cookie to others: do not set one on a `public` answer, or say `no-cache=\"set-cookie\"` with it"
     CHARSET_MISSING "charset-missing" Warning "RFC 9110 §8.3.2"
         "text whose charset is not said is guessed at by each client: add `; charset=utf-8`"
-    CONDITION_IGNORED "condition-ignored" Warning "RFC 9110 §13.1.2"
+    CONDITION_IGNORED "condition-ignored" Error "RFC 9110 §13.1.2"
         "a client that has the answer already is told so: answer its `If-None-Match` with 304, or send no `ETag`"
-    CODING_UNKNOWN "content-encoding-unknown" Error "RFC 9110 §8.4.1"
+    CODING_UNKNOWN "content-encoding-unknown" Warning "RFC 9110 §8.4.1"
         "no client can undo a coding that is not registered: name a known one, and leave `identity` out"
     CODING_UNWANTED "content-encoding-unwanted" Warning "RFC 9110 §12.5.3"
         "the client did not say in `Accept-Encoding` that it knows this coding: send another, or none"
@@ -265,10 +286,12 @@ rules! {
         "a `Content-Length` is digits and nothing else"
     LENGTH_WRONG "content-length-wrong" Error "RFC 9110 §8.6"
         "the body has another length than `Content-Length` says, and the client waits or cuts it off: leave the header to the server"
-    LOCATION_OF_CONTENT "content-location-syntax" Warning "RFC 9110 §8.7"
+    LOCATION_OF_CONTENT "content-location-syntax" Error "RFC 9110 §8.7"
         "`Content-Location` is a URL or a path: percent-encode what cannot stand in one"
-    RANGE_MISSING "content-range-missing" Error "RFC 9110 §14.4"
-        "what part a 206 is, and how long the whole is behind a 416, is in `Content-Range`: add the header"
+    RANGE_MISSING "content-range-missing" Error "RFC 9110 §15.3.7.1"
+        "what part of the whole a 206 is stands in `Content-Range`: add the header"
+    RANGE_UNEXPECTED "content-range-unexpected" Warning "RFC 9110 §14.4"
+        "`Content-Range` means something on a 206 and a 416 only: leave it out of other answers"
     RANGE_WRONG "content-range-wrong" Error "RFC 9110 §14.4"
         "`Content-Range` is `bytes FIRST-LAST/LENGTH`, as long as the body, on a 206; and `bytes */LENGTH` on a 416"
     TYPE_DOUBLED "content-type-doubled" Error "RFC 9110 §8.3"
@@ -283,7 +306,7 @@ rules! {
         "browsers ignore this part of the policy, and so allow more or less than was meant: correct it"
     DATA_AFTER_TRAILERS "data-after-trailers" Error "RFC 9110 §6.5"
         "trailers are the end of a body: send them last"
-    DATE_MISSING "date-missing" Warning "RFC 9110 §6.6.1"
+    DATE_MISSING "date-missing" Error "RFC 9110 §6.6.1"
         "caches reckon the age of an answer from `Date`: let the server send it"
     DATE_SYNTAX "date-syntax" Error "RFC 9110 §5.6.7"
         "a date in a header is as `Sun, 06 Nov 1994 08:49:37 GMT`: write it by `conditional::http_date`"
@@ -309,7 +332,7 @@ rules! {
         "browsers ignore it: write `max-age=SECONDS`, then `; includeSubDomains` if that is meant"
     INTERIM_STATUS "interim-status" Error "RFC 9110 §15.2"
         "a 1xx announces an answer, and is none: return the final one (only a 101 with `Upgrade` takes over the connection)"
-    LAST_MODIFIED_FUTURE "last-modified-future" Warning "RFC 9110 §8.8.2.1"
+    LAST_MODIFIED_FUTURE "last-modified-future" Error "RFC 9110 §8.8.2.1"
         "what will be changed in the future cannot be compared: send the present time at most"
     LAYER_KEPT_LENGTH "layer-kept-length" Error "RFC 9110 §8.6"
         "a layer changed the body and kept its `Content-Length`: remove the header, the server sets it anew"
@@ -319,27 +342,29 @@ rules! {
         "a layer lost the error that the answer from below carried, and gave no page instead: keep the extensions of the response"
     LAYER_LOST_HEADERS "layer-lost-headers" Error "Purlin, the contract of layers"
         "a layer lost headers of an error answer: change that answer instead of making a new one"
-    LAYER_LOST_VARY "layer-lost-vary" Error "RFC 9110 §12.5.5"
+    LAYER_LOST_VARY "layer-lost-vary" Error "Purlin, the contract of layers"
         "a layer lost what `Vary` said below, and caches will mix answers up: append to it"
-    LOCATION_MISSING "location-missing" Error "RFC 9110 §15.4"
+    LOCATION_MISSING "location-missing" Warning "RFC 9110 §15.4"
         "a redirect says in `Location` where to: add the header, or answer with another status"
     LOCATION_SYNTAX "location-syntax" Error "RFC 9110 §10.2.2"
         "`Location` is a URL or a path: percent-encode what cannot stand in one, as `Redirect` does"
     NOSNIFF_SYNTAX "nosniff-syntax" Error "Fetch §3.6"
         "browsers know one value of `X-Content-Type-Options`, `nosniff`: write that"
-    NOSNIFF_UNTYPED "nosniff-without-type" Error "Fetch §3.6"
+    NOSNIFF_UNTYPED "nosniff-without-type" Warning "Fetch §3.6"
         "the browser may not guess and is not told: set `Content-Type`"
-    NOT_MODIFIED_LOST "not-modified-lost-headers" Warning "RFC 9110 §15.4.5"
+    NOT_MODIFIED_LOST "not-modified-lost-headers" Error "RFC 9110 §15.4.5"
         "a 304 repeats `Cache-Control`, `Content-Location`, `ETag`, `Expires` and `Vary` of the 200: add what is missing"
     PROXY_AUTHENTICATE "proxy-authenticate-missing" Error "RFC 9110 §15.5.8"
         "a 407 says in `Proxy-Authenticate` how to sign in: add the header"
+    RANGE_LENGTH "range-length-missing" Warning "RFC 9110 §15.5.17"
+        "how long the whole is, of which a 416 has not that part, stands in `Content-Range: bytes */LENGTH`: add the header"
     RETRY_AFTER "retry-after-syntax" Error "RFC 9110 §10.2.3"
         "`Retry-After` is a number of seconds or a date"
     COOKIE_DOUBLED "set-cookie-doubled" Warning "RFC 6265 §4.1.1"
         "the second cookie of the same name, domain and path overwrites the first: set it once"
     COOKIE_REFUSED "set-cookie-refused" Error "RFC 6265bis §5.7"
         "browsers refuse this cookie: keep what its name and attributes promise"
-    COOKIE_SYNTAX "set-cookie-syntax" Error "RFC 6265 §4.1.1"
+    COOKIE_SYNTAX "set-cookie-syntax" Warning "RFC 6265 §4.1.1"
         "this cookie cannot be read as it was meant: write it by `cookie::Cookie`"
     SIZE_HINT_WRONG "size-hint-wrong" Error "http-body"
         "the body has another length than its `size_hint` or `is_end_stream` says, from which the server frames it: correct them"
@@ -353,10 +378,10 @@ rules! {
         "a method that nobody knows is answered with 405 or 501: refuse it"
     UPGRADE_MISSING "upgrade-missing" Error "RFC 9110 §7.8"
         "a 101 and a 426 say in `Upgrade` to what: add the header"
-    VARY_MISSING "vary-missing" Error "RFC 9110 §12.5.5"
+    VARY_MISSING "vary-missing" Warning "RFC 9110 §12.5.5"
         "the answer depends on a header of the request, and caches will give it to clients that sent another: name the header in `Vary`"
-    VARY_SYNTAX "vary-syntax" Warning "RFC 9110 §12.5.5"
-        "`Vary` is either `*` alone or names of headers, each once"
+    VARY_SYNTAX "vary-syntax" Error "RFC 9110 §12.5.5"
+        "`Vary` is names of headers, or `*`, with commas between them"
     WWW_AUTHENTICATE "www-authenticate-missing" Error "RFC 9110 §15.5.2"
         "a 401 says in `WWW-Authenticate` how to sign in: add the header, or answer 403"
 }

@@ -125,7 +125,7 @@ pub(crate) fn check(asked: &Asked, below: &Record, answer: &Response, place: Pla
     let mut broken = Vec::new();
     let mut add = |rule: &'static Rule, found: String| {
         let found = format!("{found}, between {place} and {}", below.place);
-        broken.push(Violation::new(rule, found).of(&asked.and(answer)));
+        broken.push(Violation::new(rule, found));
     };
     let failed = |status: StatusCode| status.is_client_error() || status.is_server_error();
     if failed(below.status) && failed(status) {
@@ -159,28 +159,27 @@ pub(crate) fn check(asked: &Asked, below: &Record, answer: &Response, place: Pla
             add(&rule::LAYER_LOST_VARY, format!("vary: {} lost", lost.join(", ")));
         }
     }
-    let of = asked.and(answer);
     let above = (status, headers, place);
     let changed = match (below.length(), answer.body().len()) {
-        (Some(before), Some(now)) => changed(asked, &of, below, above, before, now, &mut broken),
+        (Some(before), Some(now)) => changed(asked, below, above, before, now, &mut broken),
         _ => false,
     };
     if changed || recoded(below, headers) {
-        broken.extend(tag(&of, below, above));
+        broken.extend(tag(below, above));
     }
-    broken
+    super::named(broken, asked, answer)
 }
 
 /// The same, of a body whose length was not known before it had been read; `now` is the record of the outer place.
 pub(crate) fn read(asked: &Asked, of: &str, below: &Record, now: &Record, seen: u64) -> Vec<Violation> {
     let mut broken = Vec::new();
     let above = (now.status, &now.headers, now.place);
-    let changed = below.length().is_some_and(|length| changed(asked, of, below, above, length, seen, &mut broken));
+    let changed = below.length().is_some_and(|length| changed(asked, below, above, length, seen, &mut broken));
     // Of what has another coding it was said with the head.
     if changed && !recoded(below, &now.headers) {
-        broken.extend(tag(of, below, above));
+        broken.extend(tag(below, above));
     }
-    broken
+    broken.into_iter().map(|violation| violation.of(of)).collect()
 }
 
 type Above<'a> = (StatusCode, &'a HeaderMap, Place);
@@ -188,7 +187,6 @@ type Above<'a> = (StatusCode, &'a HeaderMap, Place);
 /// Whether the body has another length than it had.
 fn changed(
     asked: &Asked,
-    of: &str,
     below: &Record,
     (_, headers, place): Above<'_>,
     before: u64,
@@ -203,7 +201,7 @@ fn changed(
     let was_right = told.is_some_and(|told| told.to_str().is_ok_and(|told| told.parse() == Ok(before)));
     if was_right && told == below.headers.get(header::CONTENT_LENGTH) {
         let found = format!("{before} bytes that became {now}, between {place} and {}", below.place);
-        broken.push(Violation::new(&rule::LAYER_KEPT_LENGTH, found).of(of));
+        broken.push(Violation::new(&rule::LAYER_KEPT_LENGTH, found));
     }
     true
 }
@@ -212,12 +210,12 @@ fn recoded(below: &Record, headers: &HeaderMap) -> bool {
     below.headers.get(header::CONTENT_ENCODING) != headers.get(header::CONTENT_ENCODING)
 }
 
-fn tag(of: &str, below: &Record, (status, headers, place): Above<'_>) -> Option<Violation> {
+fn tag(below: &Record, (status, headers, place): Above<'_>) -> Option<Violation> {
     let tag = |headers: &HeaderMap| ETag::from_header(headers.get(header::ETAG)?).ok();
     let (before, now) = (tag(&below.headers)?, tag(headers)?);
     (below.same_kind(status) && before.strong_eq(&now)).then(|| {
         let found = format!("etag: {now} on both, between {place} and {}", below.place);
-        Violation::new(&rule::ETAG_KEPT, found).of(of)
+        Violation::new(&rule::ETAG_KEPT, found)
     })
 }
 

@@ -14,8 +14,14 @@ pub(super) fn values(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<It
 }
 
 /// The elements of a list, in all lines of a header, in lower case; commas in quotes part nothing.
-pub(super) fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    values(headers, name).flat_map(|line| parts(&line, ',')).map(|element| element.to_ascii_lowercase()).collect()
+pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    elements(headers.get_all(name))
+}
+
+/// The same, of lines that were taken out of their headers.
+pub(super) fn elements<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> Vec<String> {
+    let lines = lines.into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    lines.flat_map(|line| parts(&line, ',')).map(|element| element.to_ascii_lowercase()).collect()
 }
 
 /// What stands between separators outside of quotes, trimmed, the empty left out.
@@ -86,20 +92,30 @@ pub(super) fn date(value: &HeaderValue) -> Option<SystemTime> {
     (httpdate::fmt_http_date(time) == text).then_some(time)
 }
 
-/// Whether it is later than now, clocks a minute apart allowed for.
-pub(super) fn is_future(time: SystemTime) -> bool {
-    time > SystemTime::now() + Duration::from_secs(60)
+/// Whether it is later than that, clocks a minute apart allowed for.
+pub(super) fn is_later(time: SystemTime, than: SystemTime) -> bool {
+    time.duration_since(than).is_ok_and(|later| later > Duration::from_secs(60))
 }
 
 pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The target's decoded path and query, if they hold a line break: what an attacker hopes to see as a header.
-pub(super) fn lines(target: &Uri) -> Option<String> {
-    let text = target.path_and_query()?.as_str();
-    let breaks = ["%0a", "%0A", "%0d", "%0D"].iter().any(|escape| text.contains(escape));
-    breaks.then(|| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned())
+/// The headers that stand behind line breaks in the target, decoded: what an attacker hopes to see in the answer.
+pub(super) fn injected(target: &Uri) -> Vec<(HeaderName, String)> {
+    let holds_break = |text: &str| ["%0a", "%0A", "%0d", "%0D"].iter().any(|escape| text.contains(escape));
+    let Some(whole) = target.path_and_query().filter(|whole| holds_break(whole.as_str())) else { return Vec::new() };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    // In the query a space is a `+`, as in forms.
+    let fields = whole.query().into_iter().flat_map(|query| query.split('&')).map(|field| field.replace('+', " "));
+    let texts = std::iter::once(decoded(whole.path())).chain(fields.map(|field| decoded(&field)));
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        let value = value.trim();
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+        (!value.is_empty()).then(|| (name, value.to_owned()))
+    };
+    texts.flat_map(|text| text.split(['\r', '\n']).skip(1).filter_map(header).collect::<Vec<_>>()).collect()
 }
 
 #[cfg(test)]
@@ -152,6 +168,24 @@ mod tests {
             "1994-11-06",
         ] {
             assert!(!date(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_in_a_target_are_decoded_as_paths_and_forms_are() {
+        let table: [(&str, &[(&str, &str)]); 7] = [
+            ("/?a=b", &[]),
+            ("/?a=%0d%0aX-Evil:%201", &[("x-evil", "1")]),
+            ("/?a=%0aX-Evil:+1+2&b=c", &[("x-evil", "1 2")]),
+            ("/a%0D%0AX-Evil:1+2?b", &[("x-evil", "1+2")]),
+            ("/?a=%0dA:b%0a%0aC:%20d", &[("a", "b"), ("c", "d")]),
+            ("/?a=%0d%0aX%20Evil:1", &[]),
+            ("/?a=%0d%0aX-Evil:", &[]),
+        ];
+        for (target, expected) in table {
+            let found = injected(&target.parse().unwrap());
+            let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(found, expected, "{target}");
         }
     }
 

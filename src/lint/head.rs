@@ -1,11 +1,16 @@
 //! The rules that the head of an answer keeps or breaks.
 
-use super::field::{date, is_future, is_media_type, is_number, is_reference, is_token, list, pair, parts, values};
+use super::field::{
+    date, elements, is_later, is_media_type, is_number, is_reference, is_token, list, pair, parts, values,
+};
 use super::{Asked, Rule, Side, Violation, rule};
 use crate::Response;
 use crate::conditional::ETag;
+use crate::cookie::{Attributes, Cookie};
 use http::header::{self, HeaderName};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
+use std::collections::HashSet;
+use std::time::SystemTime;
 
 /// What is broken so far.
 struct Broken<'a>(&'a mut Vec<Violation>);
@@ -34,7 +39,7 @@ pub(super) fn check(asked: &Asked, answer: &Response, side: Side, broken: &mut V
     content(asked, answer, &mut broken);
     ranges(asked, answer, &mut broken);
     negotiation(asked, answer, &mut broken);
-    dates(headers, &mut broken);
+    dates(headers, side, &mut broken);
     caches(headers, &mut broken);
     references(headers, &mut broken);
     cookies(asked, headers, side, &mut broken);
@@ -62,6 +67,9 @@ fn of_the_status(asked: &Asked, status: StatusCode, headers: &HeaderMap, side: S
         broken.add(&rule::UNKNOWN_METHOD, format!("the status {status}"));
     }
 }
+
+/// The header that is sent in an address, and must not come back.
+pub(crate) const SENT: HeaderName = HeaderName::from_static("x-purlin-lint");
 
 /// The method that the rules take for one that nobody knows: a site may have methods of its own.
 pub(crate) const PROBING: &str = "PURLIN-LINT";
@@ -146,21 +154,16 @@ fn connection(status: StatusCode, headers: &HeaderMap, version: Version, side: S
 }
 
 fn injection(asked: &Asked, headers: &HeaderMap, broken: &mut Broken<'_>) {
-    for line in asked.lines.iter().flat_map(|text| text.split(['\r', '\n']).skip(1)) {
-        let Some((name, sent)) = line.split_once(':') else { continue };
-        let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else { continue };
-        let sent = sent.trim();
-        if values(headers, &name).any(|value| !sent.is_empty() && value.contains(sent)) {
+    // `HeaderValue` keeps line breaks out; an application that reads lines by itself may make two headers of one.
+    for (name, sent) in &asked.injected {
+        // The whole value: the answer may have a `Vary` of its own.
+        if headers.get_all(name).iter().any(|value| name == SENT || value.as_bytes() == sent.as_bytes()) {
             broken.add(&rule::INJECTION, format!("{name}, as it stands in the address"));
         }
     }
     for (name, value) in headers {
         if !value.as_bytes().is_ascii() {
             broken.add(&rule::NOT_ASCII, name.as_str().to_owned());
-        }
-        // `HeaderValue` keeps line breaks out; what a server sends may be read by one that does not.
-        if value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            broken.add(&rule::INJECTION, format!("a line break in {name}"));
         }
     }
 }
@@ -172,14 +175,9 @@ fn content(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
     }
     let typed: Vec<String> = values(headers, &header::CONTENT_TYPE).collect();
     if let [content_type] = &typed[..] {
-        let lower = content_type.to_ascii_lowercase();
         if !is_media_type(content_type) {
             broken.add(&rule::TYPE_SYNTAX, format!("content-type: {content_type}"));
-        } else if lower.starts_with("text/")
-            // Always UTF-8 (HTML §9.2.5).
-            && !lower.starts_with("text/event-stream")
-            && !lower.contains("charset=")
-        {
+        } else if is_guessed(&content_type.to_ascii_lowercase(), answer) {
             broken.add(&rule::CHARSET_MISSING, format!("content-type: {content_type}"));
         }
     }
@@ -202,7 +200,7 @@ fn content(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
     for coding in &codings {
         if !CODINGS.contains(&coding.as_str()) {
             broken.add(&rule::CODING_UNKNOWN, format!("content-encoding: {coding}"));
-        } else if refused(&asked.headers, coding) && !answer.status().is_redirection() {
+        } else if refused(asked, coding) && !answer.status().is_redirection() {
             broken.add(&rule::CODING_UNWANTED, format!("content-encoding: {coding}"));
         }
     }
@@ -211,6 +209,37 @@ fn content(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
             broken.add(&rule::ETAG_SYNTAX, format!("etag: {}", String::from_utf8_lossy(tag.as_bytes())));
         }
     }
+}
+
+/// Whether a client has to guess the charset of an answer of this type.
+fn is_guessed(content_type: &str, answer: &Response) -> bool {
+    // UTF-8 by their own definition, or told in the text itself.
+    const SAY_IT: [&str; 10] = [
+        "text/cache-manifest",
+        "text/calendar",     // RFC 5545 §3.1.4
+        "text/csv",          // RFC 7111 §5.1
+        "text/ecmascript",   // RFC 9239 §4.2
+        "text/event-stream", // HTML §9.2.5
+        "text/javascript",   // RFC 9239 §4.2
+        "text/turtle",
+        "text/vcard", // RFC 6350 §3.1
+        "text/vtt",
+        "text/xml", // RFC 7303 §3
+    ];
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if !kind.starts_with("text/") || SAY_IT.contains(&kind) || content_type.contains("charset=") {
+        return false;
+    }
+    if !matches!(kind, "text/html" | "text/css") {
+        return true;
+    }
+    // `<meta charset>` (HTML §13.2.3.2) and `@charset` are near the beginning, which is not always to be seen.
+    let coded = answer.headers().contains_key(header::CONTENT_ENCODING);
+    let seen = answer.body().as_bytes().filter(|body| !body.is_empty() && !coded);
+    seen.is_some_and(|body| {
+        let start = body[..body.len().min(1024)].to_ascii_lowercase();
+        !start.starts_with(b"\xef\xbb\xbf") && !start.windows(7).any(|word| word == b"charset")
+    })
 }
 
 /// What a body of this answer breaks by being there at all.
@@ -227,15 +256,15 @@ pub(super) fn untyped(answer: &Response) -> Option<Violation> {
 }
 
 /// Whether `Accept-Encoding` is there, and leaves this coding out.
-fn refused(headers: &HeaderMap, coding: &str) -> bool {
-    let offers = list(headers, &header::ACCEPT_ENCODING);
+fn refused(asked: &Asked, coding: &str) -> bool {
+    let offers = elements(&asked.codings);
     let weight = |name: &str| {
         let element = offers.iter().find(|offer| offer.split(';').next().is_some_and(|first| first.trim() == name))?;
         let zero =
             |parameter: &str| pair(parameter).0 == "q" && pair(parameter).1.is_some_and(|q| q.parse() == Ok(0.0));
         Some(!element.split(';').skip(1).any(zero))
     };
-    headers.contains_key(header::ACCEPT_ENCODING) && !weight(coding).or_else(|| weight("*")).unwrap_or(false)
+    !asked.codings.is_empty() && !weight(coding).or_else(|| weight("*")).unwrap_or(false)
 }
 
 fn ranges(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
@@ -245,7 +274,7 @@ fn ranges(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
     let found = |told: &str| format!("content-range: {told}");
     match (status, told) {
         (StatusCode::PARTIAL_CONTENT, None) if !parted => broken.add(&rule::RANGE_MISSING, "no content-range"),
-        (StatusCode::RANGE_NOT_SATISFIABLE, None) => broken.add(&rule::RANGE_MISSING, "no content-range"),
+        (StatusCode::RANGE_NOT_SATISFIABLE, None) => broken.add(&rule::RANGE_LENGTH, "no content-range"),
         (StatusCode::PARTIAL_CONTENT, Some(told)) => match part(&told) {
             _ if parted => broken.add(&rule::RANGE_WRONG, format!("{} beside several parts", found(&told))),
             Some(expected) => {
@@ -263,7 +292,7 @@ fn ranges(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
                 broken.add(&rule::RANGE_WRONG, found(&told));
             }
         }
-        (_, Some(told)) => broken.add(&rule::RANGE_WRONG, format!("{} on a {}", found(&told), status.as_u16())),
+        (_, Some(told)) => broken.add(&rule::RANGE_UNEXPECTED, format!("{} on a {}", found(&told), status.as_u16())),
         (_, None) => {}
     }
 }
@@ -280,37 +309,34 @@ fn part(told: &str) -> Option<u64> {
 fn negotiation(asked: &Asked, answer: &Response, broken: &mut Broken<'_>) {
     let headers = answer.headers();
     let varies = list(headers, &header::VARY);
-    let mut names = varies.clone();
-    names.sort_unstable();
-    names.dedup();
-    let star = varies.iter().any(|name| name == "*");
-    if names.len() < varies.len() || (star && varies.len() > 1) || varies.iter().any(|name| !is_token(name)) {
-        broken.add(&rule::VARY_SYNTAX, format!("vary: {}", varies.join(", ")));
+    // `*` beside names, and a name twice, say no more than once, and are no mistake.
+    for name in varies.iter().filter(|name| !is_token(name)) {
+        broken.add(&rule::VARY_SYNTAX, format!("vary: {name}"));
     }
     // What is stored nowhere is mixed up nowhere.
-    let kept = !list(headers, &header::CACHE_CONTROL).iter().any(|directive| directive == "no-store");
-    let says = |name: &HeaderName| star || varies.iter().any(|vary| vary == name.as_str());
-    let coded = headers.contains_key(header::CONTENT_ENCODING) && asked.headers.contains_key(header::ACCEPT_ENCODING);
-    if kept && coded && !says(&header::ACCEPT_ENCODING) {
+    let stored = matches!(asked.method, Method::GET | Method::HEAD)
+        && !list(headers, &header::CACHE_CONTROL).iter().any(|directive| directive == "no-store");
+    let coded = headers.contains_key(header::CONTENT_ENCODING) && !asked.codings.is_empty();
+    if stored && coded && !varies.iter().any(|name| name == "*" || name == header::ACCEPT_ENCODING.as_str()) {
         broken.add(&rule::VARY_MISSING, "content-encoding, and no vary: accept-encoding");
     }
-    let origin = asked.headers.get(header::ORIGIN);
+    // Whether `access-control-allow-origin` repeats the client's origin or names a fixed one, one answer does not tell.
     let shared = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    if kept && shared.is_some() && shared == origin && !says(&header::ORIGIN) {
-        broken.add(&rule::VARY_MISSING, "access-control-allow-origin, and no vary: origin");
-    }
     let credentials = headers.get(header::ACCESS_CONTROL_ALLOW_CREDENTIALS).is_some_and(|value| value == "true");
     if credentials && shared.is_some_and(|value| value == "*") {
         broken.add(&rule::CORS_STAR, "access-control-allow-origin: *");
     }
 }
 
-fn dates(headers: &HeaderMap, broken: &mut Broken<'_>) {
+fn dates(headers: &HeaderMap, side: Side, broken: &mut Broken<'_>) {
+    // The server's clock is what counts; from within it is this one.
+    let told = headers.get(header::DATE).filter(|_| side == Side::Outside).and_then(date);
+    let now = told.unwrap_or_else(SystemTime::now);
     for name in [header::DATE, header::LAST_MODIFIED, header::EXPIRES] {
         let Some(value) = headers.get(&name) else { continue };
         match date(value) {
             None => broken.add(&rule::DATE_SYNTAX, format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))),
-            Some(time) if name == header::LAST_MODIFIED && is_future(time) => {
+            Some(time) if name == header::LAST_MODIFIED && is_later(time, now) => {
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
                 broken.add(&rule::LAST_MODIFIED_FUTURE, format!("last-modified: {value}"));
             }
@@ -326,33 +352,42 @@ fn dates(headers: &HeaderMap, broken: &mut Broken<'_>) {
 }
 
 fn caches(headers: &HeaderMap, broken: &mut Broken<'_>) {
-    let directives = list(headers, &header::CACHE_CONTROL);
-    let mut seen: Vec<&str> = Vec::new();
-    for directive in &directives {
-        let (name, value) = pair(directive);
-        const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
-        const BARE: [&str; 6] =
-            ["no-store", "no-transform", "must-revalidate", "proxy-revalidate", "public", "immutable"];
-        let readable = match name {
-            _ if !is_token(name) || seen.contains(&name) => false,
-            name if SECONDS.contains(&name) => value.is_some_and(is_number),
-            name if BARE.contains(&name) => value.is_none(),
-            _ => true,
-        };
+    const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
+    const BARE: [&str; 7] =
+        ["no-store", "no-transform", "must-revalidate", "proxy-revalidate", "must-understand", "public", "immutable"];
+    let elements = list(headers, &header::CACHE_CONTROL);
+    let directives: Vec<(&str, Option<&str>)> = elements.iter().map(|element| pair(element)).collect();
+    for (element, (name, value)) in elements.iter().zip(&directives) {
+        let readable = is_token(name)
+            && (!SECONDS.contains(name) || value.is_some_and(is_number))
+            && (!BARE.contains(name) || value.is_none());
         if !readable {
-            broken.add(&rule::CACHE_SYNTAX, format!("cache-control: {directive}"));
+            broken.add(&rule::CACHE_SYNTAX, format!("cache-control: {element}"));
         }
-        seen.push(name);
     }
-    let has = |name: &str| seen.contains(&name);
-    let lives = directives.iter().map(|one| pair(one)).any(|(name, value)| {
-        matches!(name, "max-age" | "s-maxage")
+    let bare = |wanted: &str| directives.contains(&(wanted, None));
+    let lives = directives.iter().any(|(name, value)| {
+        matches!(*name, "max-age" | "s-maxage")
             && value.and_then(|value| value.parse::<u64>().ok()).is_some_and(|age| age > 0)
     });
-    if (has("no-store") && (has("public") || has("immutable") || lives)) || (has("public") && has("private")) {
-        broken.add(&rule::CACHE_CONTRADICTION, format!("cache-control: {}", directives.join(", ")));
+    // Of two lives a cache takes the first, or none (RFC 9111 §4.2.1).
+    let two_lives = SECONDS.iter().any(|wanted| {
+        let mut all = directives.iter().filter(|(name, _)| name == wanted);
+        let first = all.next();
+        all.any(|other| Some(other) != first)
+    });
+    // Who understands the status may store it in spite of `no-store` (RFC 9111 §5.2.2.3).
+    let never = bare("no-store") && !bare("must-understand");
+    if two_lives || (never && (bare("public") || bare("immutable") || lives)) || (bare("public") && bare("private")) {
+        broken.add(&rule::CACHE_CONTRADICTION, format!("cache-control: {}", elements.join(", ")));
     }
-    if has("public") && !has("no-store") && headers.contains_key(header::SET_COOKIE) {
+    // `no-cache="set-cookie"` and `private="set-cookie"` keep it from others (RFC 9111 §5.2.2.4, §5.2.2.7).
+    let without = |(name, value): &(&str, Option<&str>)| {
+        let named = |names: &str| names.split(',').any(|name| name.trim() == "set-cookie");
+        matches!(*name, "private" | "no-cache") && value.is_some_and(named)
+    };
+    let shared = bare("public") && !bare("private") && !never && !directives.iter().any(without);
+    if shared && headers.contains_key(header::SET_COOKIE) {
         broken.add(&rule::COOKIE_SHARED, "set-cookie beside cache-control: public");
     }
 }
@@ -370,7 +405,7 @@ fn references(headers: &HeaderMap, broken: &mut Broken<'_>) {
 }
 
 fn cookies(asked: &Asked, headers: &HeaderMap, side: Side, broken: &mut Broken<'_>) {
-    let mut seen: Vec<(String, Option<String>, Option<String>)> = Vec::new();
+    let mut seen = HashSet::new();
     for line in headers.get_all(header::SET_COOKIE) {
         let Ok(line) = std::str::from_utf8(line.as_bytes()) else {
             broken.add(&rule::COOKIE_SYNTAX, "a cookie of other letters than ASCII");
@@ -389,15 +424,29 @@ fn cookies(asked: &Asked, headers: &HeaderMap, side: Side, broken: &mut Broken<'
             continue;
         }
         let of = |key: &str| attributes.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value);
-        let https = side == Side::Inside || asked.https;
-        if let Some(problem) = untrue(name, value, of, https) {
+        let attributes = Attributes {
+            secure: of("secure").is_some(),
+            http_only: of("httponly").is_some(),
+            domain: of("domain").is_some(),
+            root: of("path") == Some("/"),
+            cross_site: of("samesite").is_some_and(|value| value.eq_ignore_ascii_case("none")),
+            partitioned: of("partitioned").is_some(),
+        };
+        let problem = match attributes.refused(name) {
+            Some(refused) => Some(refused.to_string()),
+            None if name.len() + value.len() > Cookie::MAX_BYTES => Some("more than 4096 bytes".to_owned()),
+            None if attributes.secure && side == Side::Outside && !asked.trusted => {
+                Some("`Secure`, and not by https".to_owned())
+            }
+            None => None,
+        };
+        if let Some(problem) = problem {
             broken.add(&rule::COOKIE_REFUSED, format!("the cookie {name:?}: {problem}"));
         }
         let key = (name.to_owned(), of("domain").map(str::to_ascii_lowercase), of("path").map(str::to_owned));
-        if seen.contains(&key) {
+        if !seen.insert(key) {
             broken.add(&rule::COOKIE_DOUBLED, format!("the cookie {name:?} twice"));
         }
-        seen.push(key);
     }
 }
 
@@ -417,35 +466,14 @@ fn unreadable(name: &str, value: &str, attributes: &[(String, &str)]) -> Option<
             "expires" => expires(value),
             "max-age" => is_number(value.strip_prefix('-').unwrap_or(value)),
             "samesite" => ["strict", "lax", "none"].iter().any(|known| value.eq_ignore_ascii_case(known)),
-            "path" => value.starts_with('/'),
+            "path" => value.is_empty() || value.starts_with('/'),
             "domain" => !value.is_empty(),
             "secure" | "httponly" | "partitioned" => value.is_empty(),
-            "priority" => true,
-            _ => false,
+            // Others may be there, and are passed over (`extension-av`).
+            _ => true,
         };
         (!fits).then(|| format!("the attribute {name:?}"))
     })
-}
-
-/// Why a browser refuses it (RFC 6265bis §4.1.3, §5.7).
-fn untrue<'a>(name: &str, value: &str, of: impl Fn(&str) -> Option<&'a str>, https: bool) -> Option<&'static str> {
-    let secure = of("secure").is_some();
-    let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    if starts("__Secure-") && !secure {
-        Some("`__Secure-` without `Secure`")
-    } else if starts("__Host-") && (!secure || of("path") != Some("/") || of("domain").is_some()) {
-        Some("`__Host-` without `Secure` and `Path=/`, or with `Domain`")
-    } else if of("samesite").is_some_and(|value| value.eq_ignore_ascii_case("none")) && !secure {
-        Some("`SameSite=None` without `Secure`")
-    } else if of("partitioned").is_some() && !secure {
-        Some("`Partitioned` without `Secure`")
-    } else if name.len() + value.len() > 4096 {
-        Some("name and value of more than 4096 bytes")
-    } else if secure && !https {
-        Some("`Secure` by http")
-    } else {
-        None
-    }
 }
 
 fn security(asked: &Asked, headers: &HeaderMap, broken: &mut Broken<'_>) {
@@ -454,7 +482,7 @@ fn security(asked: &Asked, headers: &HeaderMap, broken: &mut Broken<'_>) {
         let aged = directives.iter().any(|one| matches!(pair(one), ("max-age", Some(age)) if is_number(age)));
         if !aged || directives.iter().any(|one| !is_token(pair(one).0)) {
             broken.add(&rule::HSTS_SYNTAX, format!("strict-transport-security: {value}"));
-        } else if !asked.https {
+        } else if !asked.trusted {
             broken.add(&rule::HSTS_OVER_HTTP, format!("strict-transport-security: {value}"));
         }
     }
@@ -464,7 +492,7 @@ fn security(asked: &Asked, headers: &HeaderMap, broken: &mut Broken<'_>) {
         }
     }
     for name in [header::CONTENT_SECURITY_POLICY, header::CONTENT_SECURITY_POLICY_REPORT_ONLY] {
-        for found in values(headers, &name).filter_map(|policy| policy_problem(&policy)) {
+        for found in values(headers, &name).filter_map(|line| line.split(',').find_map(policy_problem)) {
             broken.add(&rule::CSP_SYNTAX, found);
         }
     }
@@ -497,7 +525,7 @@ fn policy_problem(policy: &str) -> Option<String> {
 }
 
 fn is_source(word: &str) -> bool {
-    const KEYWORDS: [&str; 12] = [
+    const KEYWORDS: [&str; 15] = [
         "self",
         "none",
         "unsafe-inline",
@@ -509,7 +537,10 @@ fn is_source(word: &str) -> bool {
         "inline-speculation-rules",
         "trusted-types-eval",
         "report-sha256",
+        "report-sha384",
+        "report-sha512",
         "unsafe-allow-redirects",
+        "unsafe-webtransport-hashes",
     ];
     const KEYS: [&str; 4] = ["nonce-", "sha256-", "sha384-", "sha512-"];
     match word.strip_prefix('\'') {
@@ -520,7 +551,7 @@ fn is_source(word: &str) -> bool {
         }),
         // A host or a scheme; a keyword without its quotes would be a host of that name.
         None => {
-            !word.contains(['\'', '"', ','])
+            !word.contains(['\'', '"'])
                 && word.is_ascii()
                 && !KEYWORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
         }

@@ -1,5 +1,6 @@
 //! The rules of a body, told frame by frame as it is read.
 
+use super::field::list;
 use super::{Asked, Violation, head, rule};
 use crate::{HeaderMap, Response};
 use http::StatusCode;
@@ -47,8 +48,6 @@ impl Reading {
         let headers = answer.headers();
         let all_head = asked.is_head() || answer.status() == StatusCode::NOT_MODIFIED;
         let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let trailers = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
-        let trailers = trailers.flat_map(|line| line.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
         // What is wrong with a body whose length is known was said with the head.
         let known = answer.body().len().is_some();
         Self {
@@ -58,7 +57,7 @@ impl Reading {
             forbidden: head::bodiless(answer.status())
                 .filter(|_| http_body::Body::size_hint(answer.body()).lower() == 0),
             untyped: if known { None } else { head::untyped(answer) },
-            trailers,
+            trailers: list(headers, &header::TRAILER),
             seen: 0,
             state: State::Data,
             broken: Vec::new(),
