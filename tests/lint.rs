@@ -753,7 +753,7 @@ fn good(request: &str, headers: &str) -> String {
 #[tokio::test]
 async fn a_server_is_held_against_the_same_rules_from_outside() {
     type Case = (&'static [&'static str], fn(&str) -> String);
-    let table: [Case; 15] = [
+    let table: [Case; 20] = [
         (&[], |request| good(request, "")),
         (&[], |request| good(request, "etag: \"1\"\r\nvary: accept-encoding\r\n")),
         (&["answer-unreadable"], |_| "HTTP/1.1 200 OK\r\nno colon\r\n\r\n".to_owned()),
@@ -766,6 +766,10 @@ async fn a_server_is_held_against_the_same_rules_from_outside() {
         (&["content-length-wrong"], |request| good(request, "").replace("hello", "hell")),
         (&["content-length-wrong"], |request| {
             good(request, "") + if request.starts_with("GET ") { "behind" } else { "" }
+        }),
+        (&["content-length-wrong"], |request| match request.starts_with("HEAD ") {
+            true => good(request, "").replace("content-length: 5", "content-length: 6"),
+            false => good(request, ""),
         }),
         (&["date-missing"], |request| good(request, "").replace(DATE, "")),
         (&["etag-of-two-codings"], |request| match request.contains("br") {
@@ -782,7 +786,21 @@ async fn a_server_is_held_against_the_same_rules_from_outside() {
             true => good(request, "etag: \"1\"\r\n"),
             false => good(request, "etag: \"1\"\r\ncache-control: no-cache\r\n"),
         }),
+        // By the server's own clock.
+        (&["last-modified-future"], |request| good(request, "last-modified: Mon, 07 Nov 1994 08:49:37 GMT\r\n")),
+        (&["trailer-forbidden", "trailer-undeclared"], |request| match request.starts_with("GET ") {
+            true => good(request, "transfer-encoding: chunked\r\n")
+                .replace("content-length: 5\r\n", "")
+                .replace("hello", "5\r\nhello\r\n0\r\ncontent-type: text/plain\r\nx-sum: 1\r\n\r\n"),
+            false => good(request, ""),
+        }),
         (&["unknown-method-accepted"], |request| good(&request.replace("PURLIN-LINT", "GET"), "")),
+        (&["vary-missing"], |request| {
+            let origin = request.lines().find_map(|line| line.strip_prefix("origin: "));
+            let shared = origin.map(|origin| format!("access-control-allow-origin: {origin}\r\n"));
+            good(request, &shared.unwrap_or_default())
+        }),
+        (&[], |request| good(request, "access-control-allow-origin: https://one.purlin-lint.example\r\n")),
         (&["vary-missing"], |request| match request.contains("accept: application/json") {
             true => good(request, "").replace("text/plain; charset=utf-8", "application/json"),
             false => good(request, ""),
@@ -791,6 +809,30 @@ async fn a_server_is_held_against_the_same_rules_from_outside() {
     for (at, (expected, answer)) in table.into_iter().enumerate() {
         assert_eq!(outside(answer).await, expected.iter().copied().collect(), "row {at}");
     }
+}
+
+#[tokio::test]
+async fn of_a_body_without_an_end_the_beginning_is_looked_at() {
+    struct Events(bool);
+    impl Stream for Events {
+        type Item = Result<Bytes>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            match std::mem::take(&mut self.0) {
+                true => Poll::Ready(Some(Ok(Bytes::from_static(b"data: 1\n\n")))),
+                false => Poll::Pending,
+            }
+        }
+    }
+    let events = async || answer(200, &[("content-type", "text/event-stream")], Body::stream(Events(true)));
+    let server = purlin::Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let address = format!("http://{}/", server.addresses()[0]);
+    let app = Stack::new().app(Router::new().route("/", get(events)));
+    let served = tokio::spawn(server.serve(app, std::future::pending()));
+    let asked = purlin::testing::lint(&address);
+    let broken = tokio::time::timeout(std::time::Duration::from_secs(10), asked).await.expect("in less than 10 s");
+    assert_eq!(broken.unwrap(), []);
+    served.abort();
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The rules of the lint, held against any server that listens.
 
 use super::url::Url;
-use super::wire::{self, Whole};
-use crate::lint::{Asked, PROBING, Rule, Side, Violation, check, rule};
+use super::wire::{self, Patience, Whole};
+use crate::lint::{Asked, PROBING, Reading, Rule, SENT, Side, Violation, check, list, rule};
 use crate::{Body, Context, Error, HeaderMap, HeaderName, Request, Response, Result};
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Uri};
@@ -11,8 +11,12 @@ use std::time::Duration;
 /// How much of a body is read.
 const MOST: usize = 1 << 20;
 
-/// How long one answer may take.
+/// How long the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a body is read that does not say how long it is; and how long once that of the page had no end.
+const BODY: Duration = Duration::from_secs(2);
+const NEXT_BODY: Duration = Duration::from_millis(100);
 
 /// How long a server may keep a connection open after an answer, during which something may come behind it.
 const BEHIND: Duration = Duration::from_millis(500);
@@ -24,7 +28,8 @@ const CODINGS: &str = "gzip, br, zstd, deflate";
 ///
 /// It asks by `GET`, `HEAD`, `OPTIONS` and a method that nobody knows; with codings, types, a condition, ranges; for a page that
 /// is not there, and with a line break in the address. None of it changes anything on a server that keeps to HTTP. The server may
-/// be written in any language. It is asked by http and HTTP/1.1: what speaks https is asked behind its proxy.
+/// be written in any language. It is asked by http and HTTP/1.1: what speaks https is asked behind its proxy. Of a body that has no
+/// end, such as an event stream, the beginning is looked at.
 ///
 /// ```
 /// # use purlin::{Router, Server, Stack, get};
@@ -48,7 +53,9 @@ pub async fn lint(address: &str) -> Result<Vec<Violation>> {
     })?;
     let port = if url.host() == url.authority { ":80" } else { "" };
     let target = url.target();
-    let mut probe = Probe { server: format!("{}{port}", url.authority), host: url.authority, broken: Vec::new() };
+    let patience = Patience { bytes: MOST, answer: PATIENCE, body: BODY, behind: BEHIND };
+    let server = format!("{}{port}", url.authority);
+    let mut probe = Probe { server, host: url.authority, patience, broken: Vec::new() };
     // A server that is not there breaks no rule.
     tokio::net::TcpStream::connect(&probe.server).await.context(format!("connecting to {}", probe.server))?;
     let plain = probe.get(&target, &[("accept-encoding", "identity")]).await;
@@ -64,6 +71,7 @@ pub async fn lint(address: &str) -> Result<Vec<Violation>> {
         }
         probe.conditions(&target, plain, again).await;
         probe.types(&target).await;
+        probe.origins(&target).await;
     }
     for range in ["bytes=0-0", "bytes=999999999999-"] {
         probe.get(&target, &[("range", range)]).await;
@@ -71,17 +79,19 @@ pub async fn lint(address: &str) -> Result<Vec<Violation>> {
     probe.ask(Method::OPTIONS, &target, &[]).await;
     let unknown = Method::from_bytes(PROBING.as_bytes()).context("the method of the lint")?;
     probe.ask(unknown, &target, &[]).await;
-    for missing in ["/purlin-lint-no-such-page", "/purlin-lint%0d%0aX-Purlin-Lint:%20injected"] {
-        probe.get(missing, &[]).await;
-    }
     let joint = if target.contains('?') { '&' } else { '?' };
-    probe.get(&format!("{target}{joint}next=%0d%0aX-Purlin-Lint:%20injected"), &[]).await;
+    let injected = format!("%0d%0a{SENT}:%20injected");
+    let missing = "/purlin-lint-no-such-page";
+    for target in [missing, &format!("{missing}{injected}"), &format!("{target}{joint}next={injected}")] {
+        probe.get(target, &[]).await;
+    }
     Ok(probe.broken)
 }
 
 struct Probe {
     server: String,
     host: String,
+    patience: Patience,
     broken: Vec<Violation>,
 }
 
@@ -107,20 +117,25 @@ impl Probe {
         }
         let asked = Asked::by(&req);
         let question = format!("{} {}", req.method(), req.uri().path());
-        let got = tokio::time::timeout(PATIENCE, wire::exchange(&self.server, req, MOST, BEHIND)).await;
-        let Whole { response: answer, broken, behind } = match got {
-            Ok(Ok(whole)) => whole,
-            Ok(Err(error)) => {
+        let whole = wire::exchange(&self.server, req, &self.patience).await;
+        let Whole { response: answer, trailers, broken, behind, goes_on } = match whole {
+            Ok(whole) => whole,
+            Err(error) => {
                 self.add(&rule::UNREADABLE, format!("{error:#}"), &question);
                 return None;
             }
-            Err(_) => {
-                self.add(&rule::UNREADABLE, format!("no whole answer within {PATIENCE:?}"), &question);
-                return None;
-            }
         };
+        if goes_on {
+            self.patience.body = NEXT_BODY;
+        }
         let got = Got { asked, answer };
         self.broken.extend(check(&got.asked, &got.answer, Side::Outside));
+        if let Some(trailers) = trailers {
+            let mut reading = Reading::of(&got.asked, &got.answer);
+            reading.data(got.answer.body().len().unwrap_or_default());
+            reading.trailers(&trailers);
+            self.broken.append(&mut reading.broken());
+        }
         if let Some(error) = broken {
             let told = got.answer.headers().contains_key(header::CONTENT_LENGTH);
             let rule = if told { &rule::LENGTH_WRONG } else { &rule::UNREADABLE };
@@ -161,7 +176,8 @@ impl Probe {
             && lengths[0].is_some()
             && lengths[2].is_some_and(|length| Some(length) != lengths[0])
         {
-            self.add(&rule::HEAD_DIFFERS, "another content-length by HEAD", &head.name());
+            // RFC 9110 §8.6: here it is no advice.
+            self.add(&rule::LENGTH_WRONG, "another content-length by HEAD than by GET", &head.name());
         }
     }
 
@@ -226,6 +242,21 @@ impl Probe {
             }
         }
     }
+
+    /// Whether an answer that repeats the origin of a script says so: two are asked for, since one may be the only one allowed.
+    async fn origins(&mut self, target: &str) {
+        for origin in ["https://one.purlin-lint.example", "https://two.purlin-lint.example"] {
+            let Some(got) = self.get(target, &[("origin", origin)]).await else { return };
+            let shared = got.answer.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+            if shared.is_none_or(|shared| shared != origin) {
+                return;
+            }
+            if origin.contains("two") && !varies(got.answer.headers(), "origin") {
+                let found = "the access-control-allow-origin of each, and no vary: origin";
+                self.add(&rule::VARY_MISSING, found, &got.name());
+            }
+        }
+    }
 }
 
 impl Got {
@@ -236,9 +267,6 @@ impl Got {
 
 /// Whether the answer says that it depends on this header, or is kept nowhere.
 fn varies(headers: &HeaderMap, name: &str) -> bool {
-    let has = |list: HeaderName, words: [&str; 2]| {
-        let lines = headers.get_all(list).into_iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|one| words.iter().any(|word| one.trim().eq_ignore_ascii_case(word)))
-    };
-    has(header::VARY, [name, "*"]) || has(header::CACHE_CONTROL, ["no-store", "no-store"])
+    list(headers, &header::VARY).iter().any(|one| one == name || one == "*")
+        || list(headers, &header::CACHE_CONTROL).iter().any(|one| one == "no-store")
 }

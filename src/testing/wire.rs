@@ -3,7 +3,7 @@
 use crate::{Body, Context as _, Error, Request, Response, Result};
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 
 /// The longest head of an answer that is read.
 const MAX_HEAD: usize = 256 * 1024;
+
+/// How many trailers are kept.
+const MAX_TRAILERS: usize = 100;
 
 /// Sends a request on a connection of its own and returns the answer's head, its body still arriving.
 ///
@@ -29,42 +32,73 @@ pub(super) async fn send(address: &str, req: Request) -> Result<Response> {
 pub(super) struct Whole {
     /// Its body as far as it was read.
     pub(super) response: Response,
+    /// What came behind the last of its chunks.
+    pub(super) trailers: Option<HeaderMap>,
     /// Why its body broke off.
     pub(super) broken: Option<Error>,
     /// How many bytes came behind it.
     pub(super) behind: u64,
+    /// Whether its body went on when it was left.
+    pub(super) goes_on: bool,
 }
 
-/// Sends a request and reads the answer to its end, or `limit` bytes of it, and whatever comes behind within `patience`.
+/// How far an answer is read.
+pub(super) struct Patience {
+    /// How many bytes of a body are read.
+    pub(super) bytes: usize,
+    /// How long the head may take, and a body that says how long it is.
+    pub(super) answer: Duration,
+    /// How long a body is read that does not say it: it may have no end.
+    pub(super) body: Duration,
+    /// For how long something may come behind the answer.
+    pub(super) behind: Duration,
+}
+
+/// Sends a request and reads the answer to its end, or as far as the patience goes, and whatever comes behind.
 ///
 /// # Errors
 ///
-/// Those of [`send`].
-pub(super) async fn exchange(address: &str, req: Request, limit: usize, patience: Duration) -> Result<Whole> {
-    let (head, mut incoming) = open(address, req).await?;
-    let (mut body, mut broken) = (BytesMut::new(), None);
-    while body.len() < limit {
-        match poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut incoming), cx)).await {
-            Some(Ok(frame)) => body.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Some(Err(error)) => {
-                broken = Some(error);
-                break;
+/// Those of [`send`], and a head that does not come in time.
+pub(super) async fn exchange(address: &str, req: Request, patience: &Patience) -> Result<Whole> {
+    let head = tokio::time::timeout(patience.answer, open(address, req)).await;
+    let late = || Error::internal(format!("expected an answer within {:?}, found none", patience.answer));
+    let (head, mut incoming) = head.map_err(|_| late())??;
+    let (mut body, mut broken, mut trailers) = (BytesMut::new(), None, None);
+    let reading = async {
+        while body.len() < patience.bytes {
+            match poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut incoming), cx)).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => body.extend_from_slice(&data),
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+                Some(Err(error)) => {
+                    broken = Some(error);
+                    break;
+                }
+                None => break,
             }
-            None => break,
         }
+    };
+    let told = head.headers().contains_key(CONTENT_LENGTH);
+    let longest = if told { patience.answer } else { patience.body };
+    let goes_on = tokio::time::timeout(longest, reading).await.is_err();
+    if goes_on && told {
+        broken =
+            Some(Error::internal(format!("nothing more of the body within {longest:?} ({:?} left)", incoming.left)));
     }
     let ended = incoming.left == Left::Bytes(0) && broken.is_none();
     let mut behind = incoming.buffer.len() as u64;
     if ended && behind == 0 {
         // A server that keeps the connection open although it was asked not to has nothing more to say, as far as one can know.
         let more = poll_fn(|cx| poll_read(&incoming.stream, &mut incoming.buffer, cx));
-        behind = tokio::time::timeout(patience, more).await.map_or(0, |read| read.unwrap_or(0)) as u64;
+        behind = tokio::time::timeout(patience.behind, more).await.map_or(0, |read| read.unwrap_or(0)) as u64;
     }
     // What was not read to its end has no length that one could compare.
-    let whole = broken.is_none() && (ended || incoming.left == Left::UntilClose);
+    let whole = broken.is_none() && !goes_on && (ended || incoming.left == Left::UntilClose);
     incoming.left = Left::UntilClose;
     let body = if whole { Body::from(body.freeze()) } else { Body::new(incoming) };
-    Ok(Whole { response: head.map(|()| body), broken, behind: if ended { behind } else { 0 } })
+    let behind = if ended { behind } else { 0 };
+    Ok(Whole { response: head.map(|()| body), trailers, broken, behind, goes_on })
 }
 
 async fn open(address: &str, req: Request) -> Result<(http::Response<()>, Incoming)> {
@@ -98,7 +132,7 @@ async fn open(address: &str, req: Request) -> Result<(http::Response<()>, Incomi
         response.headers_mut().append(name, value);
     }
     *response.version_mut() = Version::HTTP_11;
-    Ok((response, Incoming { stream, buffer, left }))
+    Ok((response, Incoming { stream, buffer, left, trailers: HeaderMap::new() }))
 }
 
 async fn write(stream: &TcpStream, req: Request) -> Result<()> {
@@ -200,12 +234,17 @@ fn parse_head(head: &[u8]) -> Result<Head> {
     let status = status.and_then(|status| StatusCode::from_bytes(status).ok()).ok_or_else(|| bad("a status", first))?;
     let mut headers = Vec::new();
     for line in lines {
-        let colon = line.iter().position(|&byte| byte == b':').ok_or_else(|| bad("a header", line))?;
-        let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| bad("a header's name", line))?;
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| bad("a value", line))?;
-        headers.push((name, value));
+        headers.push(parse_line(line).map_err(|what| bad(what, line))?);
     }
     Ok((status, headers))
+}
+
+/// A header; or what was expected in its place.
+fn parse_line(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let colon = line.iter().position(|&byte| byte == b':').ok_or("a header")?;
+    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "a header's name")?;
+    let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).map_err(|_| "a value")?;
+    Ok((name, value))
 }
 
 /// How much of a body is still to come.
@@ -238,6 +277,8 @@ struct Incoming {
     stream: TcpStream,
     buffer: BytesMut,
     left: Left,
+    /// Those that came, and were not passed on.
+    trailers: HeaderMap,
 }
 
 impl Incoming {
@@ -270,11 +311,21 @@ impl Incoming {
                         return Ok(None);
                     };
                     let line = self.buffer.split_to(end + 2);
-                    let line = String::from_utf8_lossy(&line[..end]).into_owned();
-                    self.left = match (self.left, line.as_str()) {
-                        (Left::Trailers, "") => Left::Bytes(0),
-                        (Left::Trailers, _) => Left::Trailers,
+                    let line = &line[..end];
+                    self.left = match (self.left, line) {
+                        (Left::Trailers, b"") => Left::Bytes(0),
+                        (Left::Trailers, line) => {
+                            let (name, value) = parse_line(line).map_err(|what| {
+                                let found = String::from_utf8_lossy(line);
+                                Error::internal(format!("expected {what} in the trailers, found {found:?}"))
+                            })?;
+                            if self.trailers.len() < MAX_TRAILERS {
+                                self.trailers.append(name, value);
+                            }
+                            Left::Trailers
+                        }
                         _ => {
+                            let line = String::from_utf8_lossy(line);
                             let size = line.split(';').next().unwrap_or_default().trim();
                             let size = u64::from_str_radix(size, 16);
                             match size.context(format!("expected the size of a chunk, found {line:?}"))? {
@@ -297,7 +348,10 @@ impl http_body::Body for Incoming {
         let this = &mut *self;
         loop {
             match this.piece() {
-                Ok(Some(piece)) if piece.is_empty() => return Poll::Ready(None),
+                Ok(Some(piece)) if piece.is_empty() => {
+                    let trailers = std::mem::take(&mut this.trailers);
+                    return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
+                }
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
                 Ok(None) => {}
@@ -320,7 +374,7 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == Left::Bytes(0)
+        self.left == Left::Bytes(0) && self.trailers.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
