@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 mod commands;
+mod lint;
 
 /// The commands: name, what follows it, what it does, and the options that it has.
-const COMMANDS: [(&str, Command, &str, &str, &[&str]); 9] = [
+const COMMANDS: [(&str, Command, &str, &str, &[&str]); 10] = [
     (
         "serve",
         Command::Serve,
@@ -62,6 +63,14 @@ const COMMANDS: [(&str, Command, &str, &str, &[&str]); 9] = [
   --header 'NAME: VALUE'  a header of the request; may be given several times
   --data TEXT             its body",
         &["--header", "--data", "--json", "--set"],
+    ),
+    (
+        "lint",
+        Command::Lint,
+        "URL…",
+        "asks a server that listens, in whatever language, and prints what its answers break of HTTP's rules
+  It fails if that is an error, and not if it is advice.",
+        &["--json"],
     ),
     ("health", Command::Health, "", "asks the running site for `/`, and fails if it does not answer", &["--listen"]),
     (
@@ -174,6 +183,7 @@ enum Command {
     Layers,
     Config,
     Request,
+    Lint,
     Health,
     Migrate,
     Help,
@@ -198,6 +208,7 @@ impl Command {
         match self {
             Self::Serve | Self::Routes | Self::Stack => 1,
             Self::Config | Self::Request => 3,
+            Self::Lint => usize::MAX,
             _ => 0,
         }
     }
@@ -280,8 +291,13 @@ impl Arguments {
             let word = &read.words[read.command.most_words()];
             return Err(format!("{name} takes {}: found {word:?}", if words.is_empty() { "no word" } else { words }));
         }
-        if read.command == Command::Request && read.words.len() < 2 {
-            return Err(format!("request needs {words}"));
+        let least = match read.command {
+            Command::Request => 2,
+            Command::Lint => 1,
+            _ => 0,
+        };
+        if read.words.len() < least {
+            return Err(format!("{name} needs {words}"));
         }
         if read.command == Command::Config {
             read.check_config_words()?;
@@ -321,6 +337,9 @@ impl Arguments {
         }
         if self.command == Command::Layers {
             return commands::layers(registered, self.json);
+        }
+        if self.command == Command::Lint {
+            return lint::lint(&self.words, self.json, &mut std::io::stdout());
         }
         if self.file().is_none() && !self.set.is_empty() {
             return Err(Error::internal("--set sets a key of a file, and none is named"));
@@ -616,6 +635,8 @@ mod tests {
         assert_eq!(read(&["config", "check", "site.toml"]).unwrap().file(), Some("site.toml"));
         assert_eq!(read(&["config", "site.toml#x"]).unwrap().file(), Some("site.toml#x"));
         assert_eq!(read(&["config", "check"]).unwrap().file(), None);
+        let lint = read(&["lint", "http://localhost:8000", "http://localhost:8000/a", "--json"]).unwrap();
+        assert_eq!((lint.command, lint.words.len(), lint.json), (Command::Lint, 2, true));
         assert_eq!(read(&["routes", "--match", "/x"]).unwrap().matched.as_deref(), Some("/x"));
     }
 
@@ -628,9 +649,10 @@ mod tests {
             (&["stack", "routes"], "one command at a time: routes is the second"),
             (&["routes", "--status"], "--status belongs to the command migrate"),
             (&["serve", "--match", "/"], "--match belongs to the command routes"),
-            (&["health", "--json"], "--json belongs to the commands serve, routes, stack, layers, config, request"),
+            (&["health", "--json"], "--json belongs to the commands serve, routes, stack, layers, config, request, lint"),
             (&["serve", "a.toml", "b.toml"], "serve takes [FILE[#NAME]]: found \"b.toml\""),
             (&["health", "x"], "health takes no word: found \"x\""),
+            (&["lint"], "lint needs URL…"),
             (&["request", "GET"], "request needs METHOD PATH [FILE[#NAME]]"),
             (&["request", "GET", "/", "--header", "x"], "--header: expected 'NAME: VALUE', found \"x\""),
             (&["config", "explian", "x"], "there is no command config `explian`: did you mean `explain`?"),
