@@ -2,8 +2,8 @@
 //!
 //! [`Client`] asks an application as a browser would, without a socket: it keeps cookies, finds forms on the page, fills them
 //! and submits them, follows links and redirects. An answer that nobody expected (500 and above) fails the test by
-//! itself and shows the cause chain. So does one that breaks a rule of the [lint](crate::lint), unless it is
-//! [allowed](Client::allow).
+//! itself and shows the cause chain. So does one that breaks a rule of the [lint](crate::lint), an error or a warning, unless
+//! it is [allowed](Client::allow).
 //!
 //! ```
 //! use purlin::testing::Client;
@@ -183,7 +183,8 @@ impl Client {
         self
     }
 
-    /// Whether an answer that breaks a rule of the [lint](crate::lint) fails the test; on by default.
+    /// Whether an answer that breaks a rule of the [lint](crate::lint) fails the test, be that rule an error or a warning; on by
+    /// default.
     pub fn lint(mut self, on: bool) -> Self {
         self.lint = on;
         self
