@@ -136,9 +136,12 @@ impl Lint {
             broken.extend(between::check(&asked, below, &response, self.place));
         }
         let read = Arc::new(Read::default());
-        let record = Record::of(&response, self.place, read.clone());
+        let streams = response.body().as_bytes().is_none();
+        // For those that have something to compare it with.
+        let compared = above.is_some() || (streams && below.is_some());
+        let record = compared.then(|| Arc::new(Record::of(&response, self.place, read.clone())));
         // A body at hand stays at hand, for layers above that look at it; all about it is known.
-        if response.body().as_bytes().is_none() {
+        if streams {
             let reading = Reading::of(&asked, &response);
             let body = response.body_mut().take();
             let (below, record, judge, read) = (below.clone(), record.clone(), self.judge.clone(), read.clone());
@@ -147,10 +150,10 @@ impl Lint {
                 Watched { body, reading, asked, route, below, record, read, judge, ahead: None, compared: false };
             *response.body_mut() = Body::new(watched);
         }
-        if let Some(above) = above {
+        if let (Some(above), Some(record)) = (above, record) {
             above.put(record, &mut response);
         }
-        self.judge.judge(broken, route.as_ref(), below.as_ref(), &read)?;
+        self.judge.judge(broken, route.as_ref(), below.as_deref(), &read)?;
         Ok(response)
     }
 }
@@ -262,8 +265,8 @@ struct Watched {
     reading: Reading,
     asked: Asked,
     route: Option<MatchedRoute>,
-    below: Option<Record>,
-    record: Record,
+    below: Option<Arc<Record>>,
+    record: Option<Arc<Record>>,
     read: Arc<Read>,
     judge: Judge,
     /// What the body gave when it was looked at beyond the length that it has by its header.
@@ -296,9 +299,9 @@ impl Watched {
         }
         if (whole || longer) && !self.compared {
             self.compared = true;
-            if let Some(below) = &self.below {
+            if let (Some(below), Some(record)) = (&self.below, &self.record) {
                 let name = self.reading.name();
-                broken.extend(between::read(&self.asked, name, below, &self.record, self.reading.seen()));
+                broken.extend(between::read(&self.asked, name, below, record, self.reading.seen()));
             }
         }
         broken
@@ -308,7 +311,7 @@ impl Watched {
     ///
     /// A violation, if it is to fail: nothing comes after it.
     fn said(&mut self, broken: Vec<Violation>) -> Result<()> {
-        let said = self.judge.judge(broken, self.route.as_ref(), self.below.as_ref(), &self.read);
+        let said = self.judge.judge(broken, self.route.as_ref(), self.below.as_deref(), &self.read);
         if said.is_err() {
             (self.body, self.ahead) = (Body::empty(), None);
             self.reading.fail();

@@ -18,7 +18,7 @@ pub(crate) struct Below(Arc<Left>);
 
 #[derive(Debug, Default)]
 struct Left {
-    record: Mutex<Option<Record>>,
+    record: Mutex<Option<Arc<Record>>>,
     copied: AtomicBool,
 }
 
@@ -33,10 +33,10 @@ impl Clone for Below {
 
 /// The record of the answer that carries it.
 #[derive(Clone, Debug)]
-struct Seen(Record);
+struct Seen(Arc<Record>);
 
 /// An answer as it was at one place.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Record {
     place: Place,
     status: StatusCode,
@@ -76,14 +76,14 @@ impl Below {
     }
 
     /// What the place further in saw of this answer, if there is one and it was reached.
-    pub(crate) fn take(&self, answer: &mut Response) -> Option<Record> {
+    pub(crate) fn take(&self, answer: &mut Response) -> Option<Arc<Record>> {
         let carried = answer.extensions_mut().remove::<Seen>().map(|Seen(record)| record);
         let left = self.0.record.lock().unwrap_or_else(PoisonError::into_inner).take();
         if self.0.copied.load(Ordering::Relaxed) { carried } else { left }
     }
 
     /// Tells the place further out.
-    pub(crate) fn put(&self, record: Record, answer: &mut Response) {
+    pub(crate) fn put(&self, record: Arc<Record>, answer: &mut Response) {
         answer.extensions_mut().insert(Seen(record.clone()));
         *self.0.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
     }
