@@ -1,8 +1,8 @@
 //! Lint: what the RFCs forbid in an answer, as named rules that look at an exchange from inside or from outside.
 //!
 //! The rules know nothing of layers or sockets. The layer [`Lint`](crate::layers::Lint) shows them what passes at its place,
-//! [`testing::Client`](crate::testing::Client) every answer of a test, and [`testing::lint`](crate::testing::lint()) those of any
-//! server that listens.
+//! [`testing::Client`](crate::testing::Client) every answer of a test, and [`testing::lint`](crate::testing::lint()), which is also a
+//! site's command `lint`, those of any server that listens.
 //!
 //! ```
 //! use purlin::http::Request;

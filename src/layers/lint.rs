@@ -20,8 +20,8 @@ use std::task::{Context, Poll, ready};
 /// broke, lost or changed, and keeps silent on what was broken further in. An answer is never changed by a `Lint` that logs or
 /// calls; a body is looked at as it passes, and is not collected.
 ///
-/// **In a release build it passes everything on**, unless it is to watch [always](Lint::always). What it costs where it watches is
-/// a copy of the headers of request and answer, and some microseconds.
+/// **In a release build it passes everything on**, unless it is to watch [always](Lint::always). Where it watches it adds 5 µs to a
+/// small page in an optimised build, and a second one 4 µs more (`benches/README.md`).
 ///
 /// ```
 /// use purlin::layers::Lint;
