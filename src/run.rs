@@ -649,7 +649,10 @@ mod tests {
             (&["stack", "routes"], "one command at a time: routes is the second"),
             (&["routes", "--status"], "--status belongs to the command migrate"),
             (&["serve", "--match", "/"], "--match belongs to the command routes"),
-            (&["health", "--json"], "--json belongs to the commands serve, routes, stack, layers, config, request, lint"),
+            (
+                &["health", "--json"],
+                "--json belongs to the commands serve, routes, stack, layers, config, request, lint",
+            ),
             (&["serve", "a.toml", "b.toml"], "serve takes [FILE[#NAME]]: found \"b.toml\""),
             (&["health", "x"], "health takes no word: found \"x\""),
             (&["lint"], "lint needs URL…"),
