@@ -2,7 +2,7 @@
 
 use http_body::Frame;
 use purlin::layers::{
-    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, MethodOverride, RequestIds,
+    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorPages, FieldLimit, Lint, MethodOverride, RequestIds,
     SecurityHeaders, Sessions, StaticFiles,
 };
 use purlin::session::MemoryStore;
@@ -35,6 +35,7 @@ async fn every_layer_keeps_the_contract() {
     layer_contract(|| CsrfExempt).await;
     layer_contract(MethodOverride::new).await;
     layer_contract(|| FieldLimit::new(10)).await;
+    layer_contract(Lint::new).await;
     layer_contract(|| State("shared")).await;
     layer_contract(|| Some(RequestIds::new())).await;
     layer_contract(|| std::sync::Arc::new(RequestIds::new())).await;
@@ -45,6 +46,18 @@ async fn every_layer_keeps_the_contract() {
 #[tokio::test]
 async fn compression_keeps_the_contract() {
     layer_contract(purlin::layers::Compression::new).await;
+}
+
+#[cfg(feature = "debugger")]
+#[tokio::test]
+async fn the_debugger_keeps_the_contract() {
+    layer_contract(purlin::layers::Debugger::new).await;
+}
+
+#[cfg(feature = "multipart")]
+#[tokio::test]
+async fn uploads_keep_the_contract() {
+    layer_contract(purlin::layers::Uploads::new).await;
 }
 
 #[cfg(feature = "tera")]
