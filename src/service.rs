@@ -236,6 +236,12 @@ impl BoxMiddleware {
         self.written = Some(line.to_string().into());
         self
     }
+
+    /// Puts it around a service. A request then takes one box for the layer, and not one more for what is below.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn around(self, next: BoxService) -> BoxService {
+        self.layer.dyn_around(next, self.place, self.written)
+    }
 }
 
 impl Middleware for BoxMiddleware {
@@ -331,9 +337,26 @@ trait DynMiddleware: Send + Sync {
     fn dyn_describe(&self, about: &mut About);
     fn dyn_start(&self, start: &mut Start) -> Result<()>;
     fn dyn_name(&self) -> &'static str;
+    #[cfg(feature = "deploy")]
+    fn dyn_around(
+        self: Box<Self>,
+        next: BoxService,
+        place: &'static std::panic::Location<'static>,
+        written: Option<Box<str>>,
+    ) -> BoxService;
 }
 
 impl<M: Middleware> DynMiddleware for M {
+    #[cfg(feature = "deploy")]
+    fn dyn_around(
+        self: Box<Self>,
+        next: BoxService,
+        place: &'static std::panic::Location<'static>,
+        written: Option<Box<str>>,
+    ) -> BoxService {
+        BoxService::new(crate::stack::Layered::of_file(*self, next, place, written))
+    }
+
     fn dyn_handle<'a>(&'a self, req: Request, next: Next<'a>) -> BoxFuture<'a, Result<Response>> {
         Box::pin(async move { Middleware::handle(self, req, &next).await })
     }

@@ -118,7 +118,12 @@ impl<L: Layers, M: Middleware> Layers for Above<L, M> {
     type Around<S: Service + 'static> = L::Around<<L::Level as Level>::Held<Layered<M, S>>>;
 
     fn around<S: Service + 'static>(self, service: S) -> Self::Around<S> {
-        self.above.around(L::Level::hold(Layered { layer: self.layer, next: service, place: self.place }))
+        self.above.around(L::Level::hold(Layered {
+            layer: self.layer,
+            next: service,
+            place: self.place,
+            written: None,
+        }))
     }
 }
 
@@ -179,12 +184,19 @@ pub struct Layered<M, S> {
     layer: M,
     next: S,
     place: &'static Location<'static>,
+    written: Option<Box<str>>,
 }
 
 impl<M: Middleware, S: Service> Layered<M, S> {
     #[track_caller]
     pub(crate) fn new(layer: M, next: S) -> Self {
-        Self { layer, next, place: Location::caller() }
+        Self { layer, next, place: Location::caller(), written: None }
+    }
+
+    /// The layer stands in a file, at the line that is written there.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn of_file(layer: M, next: S, place: &'static Location<'static>, written: Option<Box<str>>) -> Self {
+        Self { layer, next, place, written }
     }
 }
 
@@ -199,6 +211,9 @@ impl<M: Middleware, S: Service> Service for Layered<M, S> {
             |about| {
                 about.named::<M>();
                 self.layer.describe(about);
+                if let Some(line) = &self.written {
+                    about.written(line);
+                }
             },
             |outline| self.next.describe(outline),
         );

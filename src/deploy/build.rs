@@ -7,7 +7,7 @@ use crate::config::tree::{Kind as Shape, Node};
 use crate::config::{Source, secret};
 use crate::nearest::nearest;
 use crate::router::encoded;
-use crate::{BoxMiddleware, BoxService, Config, Error, Hosts, Result, Router, Stack};
+use crate::{BoxMiddleware, BoxService, Config, Error, Hosts, Result, Router};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -801,10 +801,7 @@ impl<'d> Resolved<'d> {
 }
 
 fn around(layers: &mut Vec<BoxMiddleware>, app: BoxService) -> BoxService {
-    match layers.is_empty() {
-        true => app,
-        false => BoxService::new(Stack::new().layer(std::mem::take(layers)).app(app)),
-    }
+    layers.drain(..).rev().fold(app, |next, layer| layer.around(next))
 }
 
 fn over(mut below: Table, above: &Table) -> Table {
