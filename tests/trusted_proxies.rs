@@ -107,6 +107,12 @@ async fn what_proxies_say_is_taken_off_however_it_is_spelt() {
         "Fastly-Client-IP",
         "X-Envoy-External-Address",
         "X_Original_URL",
+        "X-Original-Host",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "Forwarded",
+        "CF-Connecting-IP",
+        "True-Client-IP",
     ];
     let mut request = client.get("/").header("x-real", "1").header("client-ip-2", "1");
     for name in headers {
