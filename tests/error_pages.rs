@@ -249,6 +249,10 @@ async fn a_head_has_the_headers_of_its_get() {
     let app = Stack::new().layer(ErrorPages::new()).app(purlin::handler(stripped));
     let response = ask(&app, "HEAD", "/", BROWSER).await;
     assert_eq!((response.body().len(), header_of(&response, "content-length")), (Some(0), "512"));
+    // Details name the method, and a GET would be told more or less.
+    let client = purlin::testing::Client::new(site(ErrorPages::new().details(true)));
+    assert!(client.get("/wiki/x").await.header("content-length").is_some());
+    client.head("/wiki/x").await.assert_no_header("content-length");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -331,7 +331,9 @@ impl ErrorPages {
             Format::Markdown => failure.markdown(),
             Format::Text => failure.text(),
         };
-        *response.body_mut() = Body::from(page);
+        // Details name the method: what a GET would be told has another length (RFC 9110 §8.6).
+        let is_head = failure.facts.method == Method::HEAD;
+        *response.body_mut() = if details && is_head { Body::empty() } else { Body::from(page) };
         response
     }
 }
