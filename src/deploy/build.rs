@@ -353,7 +353,11 @@ impl<'d> At<'d> {
         let step = (graph.path.clone(), section.kind, section.name.clone());
         if let Some(first) = self.chain.iter().position(|met| *met == step) {
             let round = self.chain[first..].iter().chain([&step]);
-            let round: Vec<String> = round.map(|(_, kind, name)| format!("[{}.{name}]", kind.word())).collect();
+            // Of several files each has its own `[app.main]`.
+            let one = self.chain[first..].iter().all(|(file, ..)| *file == graph.path);
+            let file = |path: &Path| if one { String::new() } else { format!("{} ", path.display()) };
+            let round: Vec<String> =
+                round.map(|(path, kind, name)| format!("{}[{}.{name}]", file(path), kind.word())).collect();
             return Err(DeployError::at(place, format!("sections go round in a circle: {}", round.join(" -> "))));
         }
         if self.chain.len() >= DEPTH {

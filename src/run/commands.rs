@@ -41,6 +41,20 @@ fn route(route: &RouteInfo) -> Value {
     })
 }
 
+/// Files, say, and services of tower tell no routes: where one of them is mounted, it may answer all the same.
+fn no_route(site: &Site, url: &str, path: &str) -> Error {
+    let below =
+        |of: &str, mount: &str| of.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let silent = |mount: &&String| {
+        !mount.is_empty() && below(path, mount) && !site.routes().iter().any(|route| below(&route.path, mount))
+    };
+    let message = format!("no route answers at {url}");
+    Error::internal(match site.mounts().iter().filter(silent).max_by_key(|mount| mount.len()) {
+        Some(mount) => format!("{message}: what is mounted at {mount} tells no routes, and may answer"),
+        None => message,
+    })
+}
+
 /// # Errors
 ///
 /// `matched` is no URL, or no route answers there.
@@ -58,8 +72,7 @@ pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Resul
     let host = uri.authority().map(|host| site.host_for(host.as_str(), uri.scheme_str() == Some("https")));
     // A host that none is for: what is there without one may answer.
     let host = host.map(|host| host.unwrap_or_default());
-    let (found, params) =
-        site.route_at(path, None, host).ok_or_else(|| Error::internal(format!("no route answers at {url}")))?;
+    let (found, params) = site.route_at(path, None, host).ok_or_else(|| no_route(site, url, path))?;
     let method = found.methods.first().unwrap_or(&Method::GET);
     let layers = site.layers_on(method, path, Some(&found.path), found.host.as_deref());
     if as_json {
@@ -346,7 +359,8 @@ mod files {
             let width = options.clone().map(|option| option.name.len()).max().unwrap_or(0);
             for option in options {
                 let default = if option.default.is_empty() { "(no default)" } else { option.default };
-                println!("    {:width$} = {default}  # {}", option.name, option.doc);
+                let doc = if option.doc.is_empty() { String::new() } else { format!("  # {}", option.doc) };
+                println!("    {:width$} = {default}{doc}", option.name);
             }
         }
         Ok(())

@@ -177,6 +177,13 @@ fn each_command_prints_for_people_and_for_programs() {
         assert!(said(words).contains("id = 5"), "{words:?}");
         assert_eq!(json(words)["params"]["id"], "5", "{words:?}");
     }
+    let files = folder.join("files.toml");
+    let text = "[app.main]\nmount = [{ path = '/', app = 'app:main' }, { path = '/files', app = 'files' }]\n\
+                [app.files]\nuse = 'purlin:static'\nfolder = '.'\n";
+    std::fs::write(&files, text).unwrap();
+    let matched = |url: &str| run(&["routes", &files.display().to_string(), "--match", url]).unwrap_err();
+    assert!(matched("/files/a").contains("what is mounted at /files tells no routes"));
+    assert!(matched("/filesystem").ends_with("no route answers at /filesystem\n"));
     let layers = json(&["layers"]);
     for name in ["app:main", "test:mark", "purlin:cascade", "purlin:deadline"] {
         assert!(said(&["layers"]).contains(&format!("{name} (")), "{name}");

@@ -100,6 +100,18 @@ async fn references_hosts_and_paths_have_variables() {
     hosts.get("/x").header("host", "a.example").await.assert_contains("word=cms");
 }
 
+#[test]
+fn a_circle_of_files_names_them() {
+    let (a, b) = ("[app.main]\nuse = 'b.toml'\n", "[app.main]\nuse = 'a.toml'\n");
+    let folder = folder("circle", &[("a.toml", a), ("b.toml", b)]);
+    let error = open(&folder, "a.toml").check().unwrap_err().to_string();
+    let round = error.split_once("circle: ").unwrap_or_else(|| panic!("{error}")).1;
+    let steps: Vec<_> = round.lines().next().unwrap().split(" -> ").collect();
+    for (step, file) in steps.iter().zip(["a.toml", "b.toml", "a.toml"]) {
+        assert!(step.ends_with(&format!("{file} [app.main]")), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_used_from_another_file_serves_the_application_of_that() {
     let folder = folder(
