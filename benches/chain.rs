@@ -2,11 +2,11 @@
 //!
 //! `cargo bench --bench chain`. Rounds are interleaved and the medians compared, so that a busy machine disturbs both alike.
 
+mod measure;
+
+use measure::{allocations, median, nanoseconds, now};
 use purlin::{BoxMiddleware, Middleware, Request, Response, Result, Service, Stack, handler, text};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 /// Looks at the request and the response, and changes neither.
 struct Trivial;
@@ -24,32 +24,7 @@ const CALLS: u32 = 20_000;
 const ROUNDS: usize = 61;
 
 fn call(service: &impl Service) -> Response {
-    let mut future = pin!(service.call(black_box(Request::default())));
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => response,
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
-}
-
-fn nanoseconds(service: &impl Service) -> f64 {
-    let start = Instant::now();
-    for _ in 0..CALLS {
-        black_box(call(service));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
-}
-
-fn allocations(service: &impl Service) -> u64 {
-    call(service);
-    let counted = allocation_counter::measure(|| {
-        black_box(call(service));
-    });
-    counted.count_total
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    now(service.call(black_box(Request::default())))
 }
 
 async fn hello() -> Response {
@@ -74,12 +49,12 @@ fn main() {
 
     let (mut plain, mut layered, mut dynamic) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        plain.push(nanoseconds(&none));
-        layered.push(nanoseconds(&twelve));
-        dynamic.push(nanoseconds(&boxed));
+        plain.push(nanoseconds(CALLS, || call(&none)));
+        layered.push(nanoseconds(CALLS, || call(&twelve)));
+        dynamic.push(nanoseconds(CALLS, || call(&boxed)));
     }
     let (plain, layered, dynamic) = (median(plain), median(layered), median(dynamic));
-    let (a, b, c) = (allocations(&none), allocations(&twelve), allocations(&boxed));
+    let (a, b, c) = (allocations(|| call(&none)), allocations(|| call(&twelve)), allocations(|| call(&boxed)));
     println!("{:<28}{:>10}{:>12}{:>13}", "", "ns a call", "ns a layer", "allocations");
     println!("{:<28}{plain:>10.1}{:>12}{a:>13}", "the handler alone", "");
     println!("{:<28}{layered:>10.1}{:>12.1}{b:>13}", "in 12 layers", (layered - plain) / 12.0);

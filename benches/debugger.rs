@@ -5,13 +5,14 @@
 //! Each figure is the difference of two runs of different length, so the start of the program is in none. Unlike times they
 //! are the same in each run, within a few.
 
+mod measure;
+
+use measure::now;
 use purlin::layers::Debugger;
 use purlin::{Body, Connection, Error, Request, Response, Router, Stack, get, text};
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::pin::pin;
 use std::process::Command;
-use std::task::{Context, Poll, Waker};
 use tower::Service;
 
 /// As a browser of the developer sends it.
@@ -34,11 +35,8 @@ fn request() -> Request {
 }
 
 fn ask(service: &mut impl Service<Request, Response = Response, Error = Infallible>) {
-    let mut answer = pin!(service.call(black_box(request())));
-    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => drop(black_box(answer)),
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
+    let Ok(answer) = now(service.call(black_box(request())));
+    drop(black_box(answer));
 }
 
 fn routes() -> Router {

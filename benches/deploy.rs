@@ -3,11 +3,12 @@
 //! `cargo bench --features deploy --bench deploy`. Rounds are interleaved and the medians compared, so that a busy machine
 //! disturbs both alike.
 
+mod measure;
+
+use measure::{allocations, median, nanoseconds, now};
 use purlin::deploy::{Deploy, Graph, NoOptions, Registry};
 use purlin::{BoxMiddleware, Middleware, Request, Response, Result, Service, Stack, handler, text};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// Looks at the request and the response, and changes neither.
@@ -27,32 +28,7 @@ const ROUNDS: usize = 61;
 const LAYERS: usize = 12;
 
 fn call(service: &impl Service) -> Response {
-    let mut future = pin!(service.call(black_box(Request::default())));
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => response,
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
-}
-
-fn nanoseconds(service: &impl Service) -> f64 {
-    let start = Instant::now();
-    for _ in 0..CALLS {
-        black_box(call(service));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
-}
-
-fn allocations(service: &impl Service) -> u64 {
-    call(service);
-    let counted = allocation_counter::measure(|| {
-        black_box(call(service));
-    });
-    counted.count_total
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    now(service.call(black_box(Request::default())))
 }
 
 async fn hello() -> Response {
@@ -92,18 +68,18 @@ fn main() {
 
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
-        times[0].push(nanoseconds(&none));
-        times[1].push(nanoseconds(&code));
-        times[2].push(nanoseconds(&boxed));
-        times[3].push(nanoseconds(&from_file));
+        times[0].push(nanoseconds(CALLS, || call(&none)));
+        times[1].push(nanoseconds(CALLS, || call(&code)));
+        times[2].push(nanoseconds(CALLS, || call(&boxed)));
+        times[3].push(nanoseconds(CALLS, || call(&from_file)));
     }
     let [none_ns, code_ns, boxed_ns, file_ns] = times.map(median);
     println!("{:<28}{:>10}{:>12}{:>13}", "", "ns a call", "ns a layer", "allocations");
-    println!("{:<28}{none_ns:>10.1}{:>12}{:>13}", "the handler alone", "", allocations(&none));
+    println!("{:<28}{none_ns:>10.1}{:>12}{:>13}", "the handler alone", "", allocations(|| call(&none)));
     for (name, time, count) in [
-        ("12 layers in code", code_ns, allocations(&code)),
-        ("12 boxed layers in code", boxed_ns, allocations(&boxed)),
-        ("12 layers of a file", file_ns, allocations(&from_file)),
+        ("12 layers in code", code_ns, allocations(|| call(&code))),
+        ("12 boxed layers in code", boxed_ns, allocations(|| call(&boxed))),
+        ("12 layers of a file", file_ns, allocations(|| call(&from_file))),
     ] {
         println!("{name:<28}{time:>10.1}{:>12.1}{count:>13}", (time - none_ns) / LAYERS as f64);
     }

@@ -2,16 +2,14 @@
 //!
 //! `cargo bench --bench error_pages`. Rounds are interleaved and the medians compared, so that a busy machine disturbs all alike.
 
+mod measure;
+
+use measure::{allocations, median, nanoseconds, now};
 use purlin::layers::ErrorPages;
 use purlin::report::{Report, Reporter};
-use purlin::{
-    Body, Error, HeaderMap, HeaderName, HeaderValue, Request, Response, Result, Router, Service, Stack, get, text,
-};
+use purlin::{Body, Error, HeaderMap, HeaderName, HeaderValue, Request, Result, Router, Service, Stack, get, text};
 use std::hint::black_box;
-use std::pin::pin;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 /// Somebody is told, who does nothing of it.
 struct Nobody;
@@ -48,35 +46,16 @@ fn headers() -> HeaderMap {
     headers.into_iter().map(|(name, text)| (HeaderName::from_static(name), value(text))).collect()
 }
 
-fn call(service: &impl Service, request: Request) -> Response {
-    let mut future = pin!(service.call(black_box(request)));
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => response,
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
+/// The time of a call, without what the client does.
+fn time(service: &impl Service, path: &str, calls: u32) -> f64 {
+    let mut requests: Vec<Request> = (0..calls).map(|_| request(path)).collect();
+    nanoseconds(calls, || now(service.call(black_box(requests.pop().expect("one for each call")))))
 }
 
-fn nanoseconds(service: &impl Service, path: &str, calls: u32) -> f64 {
-    let requests: Vec<Request> = (0..calls).map(|_| request(path)).collect();
-    let start = Instant::now();
-    for request in requests {
-        black_box(call(service, request));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(calls)
-}
-
-fn allocations(service: &impl Service) -> u64 {
-    call(service, request("/"));
-    let request = request("/");
-    let counted = allocation_counter::measure(|| {
-        black_box(call(service, request));
-    });
-    counted.count_total
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn allocated(service: &impl Service) -> u64 {
+    // The second is the one that counts.
+    let mut requests = [request("/"), request("/")].into_iter();
+    allocations(|| now(service.call(black_box(requests.next().expect("there are two")))))
 }
 
 fn routes() -> Router {
@@ -93,14 +72,14 @@ fn main() {
     let mut good = [const { Vec::new() }; 4];
     let mut failed = [const { Vec::new() }; 2];
     for _ in 0..ROUNDS {
-        good[0].push(nanoseconds(&none, "/", 2000));
-        good[1].push(nanoseconds(&pages, "/", 2000));
-        good[2].push(nanoseconds(&told, "/", 2000));
-        good[3].push(nanoseconds(&lines, "/", 2000));
-        failed[0].push(nanoseconds(&pages, "/fails", 200));
-        failed[1].push(nanoseconds(&told, "/fails", 200));
+        good[0].push(time(&none, "/", 2000));
+        good[1].push(time(&pages, "/", 2000));
+        good[2].push(time(&told, "/", 2000));
+        good[3].push(time(&lines, "/", 2000));
+        failed[0].push(time(&pages, "/fails", 200));
+        failed[1].push(time(&told, "/fails", 200));
     }
-    let allocated = [allocations(&none), allocations(&pages), allocations(&told), allocations(&lines)];
+    let allocated = [allocated(&none), allocated(&pages), allocated(&told), allocated(&lines)];
     for (at, what) in ["no layer", "ErrorPages", "with a reporter", "with log lines too"].into_iter().enumerate() {
         println!("{what:20} {:7.0} ns  {:3} allocations", median(good[at].clone()), allocated[at]);
     }

@@ -2,13 +2,13 @@
 //!
 //! `cargo bench --bench lint`. Rounds are interleaved and the medians compared, so that a busy machine disturbs all alike.
 
+mod measure;
+
+use measure::{allocations, median, nanoseconds, now};
 use purlin::http::Request as HttpRequest;
 use purlin::layers::{Lint, SecurityHeaders};
 use purlin::{Body, Response, Service, Stack, handler, html};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 const CALLS: u32 = 5_000;
 const ROUNDS: usize = 41;
@@ -21,29 +21,7 @@ fn call(service: &impl Service) -> Response {
         .header("accept-encoding", "gzip, deflate, br, zstd")
         .header("cookie", "id=0123456789abcdef");
     let request = request.body(Body::empty()).expect("the headers are right");
-    let mut future = pin!(service.call(black_box(request)));
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => response,
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
-}
-
-fn nanoseconds(service: &impl Service) -> f64 {
-    let start = Instant::now();
-    for _ in 0..CALLS {
-        black_box(call(service));
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
-}
-
-fn allocations(service: &impl Service) -> u64 {
-    call(service);
-    allocation_counter::measure(|| drop(black_box(call(service)))).count_total
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    now(service.call(black_box(request)))
 }
 
 async fn page() -> Response {
@@ -59,13 +37,18 @@ fn main() {
     let mut times: [Vec<f64>; 4] = Default::default();
     for _ in 0..ROUNDS {
         let [a, b, c, d] = &mut times;
-        a.push(nanoseconds(&none));
-        b.push(nanoseconds(&off));
-        c.push(nanoseconds(&one));
-        d.push(nanoseconds(&two));
+        a.push(nanoseconds(CALLS, || call(&none)));
+        b.push(nanoseconds(CALLS, || call(&off)));
+        c.push(nanoseconds(CALLS, || call(&one)));
+        d.push(nanoseconds(CALLS, || call(&two)));
     }
     let times = times.map(median);
-    let counts = [allocations(&none), allocations(&off), allocations(&one), allocations(&two)];
+    let counts = [
+        allocations(|| call(&none)),
+        allocations(|| call(&off)),
+        allocations(|| call(&one)),
+        allocations(|| call(&two)),
+    ];
     let names = ["without it", "as it is in a release build", "one that watches", "two that watch"];
     println!("{:<30}{:>10}{:>10}{:>13}", "", "ns a call", "more", "allocations");
     for ((name, time), count) in names.iter().zip(times).zip(counts) {

@@ -3,6 +3,9 @@
 //! `cargo bench --bench sessions`. Rounds are interleaved and the quickest of each compared: what else the machine does can
 //! only add.
 
+mod measure;
+
+use measure::{nanoseconds, now};
 use purlin::config::SecretKeys;
 use purlin::layers::{RequestIds, SecurityHeaders, Sessions, Templates};
 use purlin::seal::Seal;
@@ -10,19 +13,9 @@ use purlin::session::{CookieStore, MemoryStore};
 use purlin::template::{Engine, Page};
 use purlin::{BoxService, Bytes, HeaderValue, Request, Response, Result, Router, Service, Session, Stack, get, text};
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 const CALLS: u32 = 2_000;
 const ROUNDS: usize = 101;
-
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => unreachable!("nothing in this bench waits"),
-    }
-}
 
 /// As one comes from a browser: with a cookie, which lies in the connection's buffer and is shared.
 fn request(path: &'static str, cookie: &HeaderValue) -> Request {
@@ -77,14 +70,6 @@ fn holes() -> Vec<Box<[u8; 200]>> {
     chunks.into_iter().flatten().collect()
 }
 
-fn nanoseconds(mut work: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    for _ in 0..CALLS {
-        work();
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
-}
-
 fn least(values: Vec<f64>) -> f64 {
     values.into_iter().fold(f64::INFINITY, f64::min)
 }
@@ -108,7 +93,7 @@ fn main() {
         for _ in 0..ROUNDS {
             for (at, (_, site)) in sites.iter().enumerate() {
                 let path = if at == 0 { "/untouched" } else { path };
-                times[at].push(nanoseconds(|| _ = black_box(now(site.call(request(path, &cookies[at]))))));
+                times[at].push(nanoseconds(CALLS, || now(site.call(request(path, &cookies[at])))));
             }
         }
         for (at, times) in times.into_iter().enumerate() {
@@ -128,8 +113,8 @@ fn main() {
         let sealed = seal.seal(&bytes, b"session").expect("randomness");
         let (mut sealing, mut opening) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS / 4 {
-            sealing.push(nanoseconds(|| _ = black_box(seal.seal(black_box(&bytes), b"session"))));
-            opening.push(nanoseconds(|| _ = black_box(seal.open(black_box(&sealed), b"session"))));
+            sealing.push(nanoseconds(CALLS, || seal.seal(black_box(&bytes), b"session")));
+            opening.push(nanoseconds(CALLS, || seal.open(black_box(&sealed), b"session")));
         }
         println!("{:<28}{:>10.0}", format!("seal {length} bytes"), least(sealing));
         println!("{:<28}{:>10.0}", format!("open {length} bytes"), least(opening));
