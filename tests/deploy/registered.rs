@@ -62,7 +62,7 @@ fn each_built_in_layer_is_registered() {
     let registry = Registry::new();
     for layer in layers().keys() {
         let name = format!("purlin:{layer}");
-        assert!(registry.factories().any(|factory| factory.name == name), "{name} is missing in src/deploy/builtin.rs");
+        assert!(registry.factories().any(|factory| factory.name == name), "{name} is missing in src/deploy/builtin");
     }
 }
 

@@ -1,0 +1,119 @@
+//! The built-in applications.
+
+use super::layers::{StaticFilesOptions, static_files};
+#[cfg(feature = "proxy")]
+use super::{Count, Limit};
+use super::{Size, given, status_of};
+use crate::deploy::registry::{Registry, fields_of};
+use crate::{Cascade, Result};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Registers them.
+pub(super) fn register(registry: Registry) -> Registry {
+    let registry = registry
+        .app("purlin:static", |options: StaticOptions, section| {
+            let options = StaticFilesOptions {
+                folder: section.path("folder", options.folder),
+                at: None,
+                memory: options.memory,
+                cache_control: options.cache_control,
+            };
+            Ok(static_files(options)?.service())
+        })
+        .doc("The files of a folder as an application; what is not there is a 404.")
+        .option("folder", "", "the folder, below that of the file; must be set")
+        .option("memory", "\"32 MiB\"", "how many bytes of files are held in memory")
+        .option("cache_control", "\"no-cache\"", "of a file asked for without its fingerprint")
+        // `egg:Paste#static`, as files for Paste name it.
+        .app("paste:static", |options: PasteStaticOptions, section| {
+            let cache_control = options.cache_max_age.map(|seconds| format!("max-age={seconds}"));
+            let folder = section.path("document_root", options.document_root);
+            Ok(static_files(StaticFilesOptions { folder, at: None, memory: None, cache_control })?.service())
+        })
+        .doc("`purlin:static` by the names that Paste gives its options.")
+        .option("document_root", "", "the folder, below that of the file; must be set")
+        .option("cache_max_age", "not set", "seconds that browsers may keep a file");
+    let registry = registry
+        .key(CASCADE, fields_of::<CascadeOptions>().unwrap_or_default())
+        .doc("Asks one application after another: `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.")
+        .option("passes", "[404, 405]", "by which statuses an application passes the request on")
+        .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the next");
+    proxy(registry)
+}
+
+/// What the key `cascade` is listed as.
+pub(in crate::deploy) const CASCADE: &str = "purlin:cascade";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::deploy) struct CascadeOptions {
+    passes: Option<Vec<u16>>,
+    max_body: Option<Size>,
+}
+
+pub(in crate::deploy) fn cascade(options: CascadeOptions) -> Result<Cascade> {
+    let cascade = given!(Cascade::new(), options: max_body as |size: Size| size.0);
+    let Some(passes) = options.passes else { return Ok(cascade) };
+    let passes = passes.into_iter().map(|status| status_of("passes", &status.to_string()));
+    Ok(cascade.passes(passes.collect::<Result<Vec<_>>>()?))
+}
+
+#[cfg(feature = "proxy")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxyOptions {
+    to: String,
+    #[serde(default)]
+    preserve_host: Option<bool>,
+    #[serde(default)]
+    connect_timeout: Option<Limit>,
+    #[serde(default)]
+    answer_timeout: Option<Limit>,
+    #[serde(default)]
+    idle_timeout: Option<Limit>,
+    #[serde(default)]
+    max_connections: Option<Count>,
+}
+
+#[cfg(feature = "proxy")]
+fn proxy(registry: Registry) -> Registry {
+    registry
+        .app("purlin:proxy", |options: ProxyOptions, _| {
+            Ok(given!(
+                crate::proxy::Proxy::to(&options.to),
+                options: preserve_host, connect_timeout as |limit: Limit| limit.0, answer_timeout as |limit: Limit| limit.0,
+                idle_timeout as |limit: Limit| limit.0, max_connections as |count: Count| count.0
+            ))
+        })
+        .doc("Asks another server.")
+        .option("to", "", "its address, as \"http://127.0.0.1:3000\"; must be set")
+        .option("preserve_host", "true", "whether `Host` stays the client's, or is that of the address")
+        .option("connect_timeout", "\"5s\"", "for a connection, and for one of them to be free")
+        .option("answer_timeout", "\"60s\"", "for the head of the answer")
+        .option("idle_timeout", "\"60s\"", "for the next piece of the answer's body")
+        .option("max_connections", "256", "to the server at the same time")
+}
+
+#[cfg(not(feature = "proxy"))]
+fn proxy(registry: Registry) -> Registry {
+    registry
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticOptions {
+    folder: PathBuf,
+    #[serde(default)]
+    memory: Option<Size>,
+    #[serde(default)]
+    cache_control: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasteStaticOptions {
+    document_root: PathBuf,
+    #[serde(default)]
+    cache_max_age: Option<u64>,
+}
