@@ -85,6 +85,10 @@ pub mod router;
 #[cfg(any(feature = "auth", feature = "cookie-sessions"))]
 pub mod seal;
 pub mod session;
+// What starts other programs: which of it is used depends on the features.
+#[cfg(unix)]
+#[allow(dead_code)]
+mod spawn;
 mod static_urls;
 pub mod template;
 #[cfg(feature = "multipart")]

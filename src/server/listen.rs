@@ -238,7 +238,7 @@ fn unix(path: &Path) -> Result<(std::os::unix::net::UnixListener, Leftover)> {
 /// The sockets that were open when the program started: `sd_listen_fds(3)`.
 #[cfg(unix)]
 fn inherited() -> Result<Vec<Socketed>> {
-    let mut found = listenfd::ListenFd::from_env();
+    let mut found = crate::spawn::inherited();
     let mut sockets = Vec::new();
     for at in 0..found.len() {
         if let Ok(Some(socket)) = found.take_tcp_listener(at) {
