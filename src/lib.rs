@@ -90,6 +90,9 @@ pub mod session;
 #[allow(dead_code)]
 mod spawn;
 mod static_urls;
+#[cfg(unix)]
+#[allow(dead_code)]
+mod supervisor;
 pub mod template;
 #[cfg(feature = "multipart")]
 pub mod upload;

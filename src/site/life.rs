@@ -185,6 +185,12 @@ impl Life {
         &self.site
     }
 
+    /// Told when the background work is.
+    #[cfg(all(test, unix))]
+    pub(crate) fn stopping(&self) -> Stopping {
+        Stopping(self.stop.subscribe())
+    }
+
     /// Tells the background work to end and waits for it, at most `limit`; returns the names of what did not end.
     pub async fn end(self, limit: std::time::Duration) -> Vec<&'static str> {
         self.stop.send_replace(true);
