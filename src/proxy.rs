@@ -1,9 +1,9 @@
 //! `Proxy`: an application that asks another server, with the feature `proxy`.
 
 mod address;
-mod passing;
-mod pool;
-mod tunnel;
+pub(crate) mod passing;
+pub(crate) mod pool;
+pub(crate) mod tunnel;
 
 use crate::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_proxy};
 use crate::hosts::Host;
@@ -16,16 +16,16 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use passing::{Arriving, Leaving, Sent};
-use pool::{Lease, Pool};
+use passing::{arriving, leaving};
+use pool::{Lease, Patience, Pool};
 use std::net::IpAddr;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tunnel::tunnel;
 
 /// Answers with what another server answers, by HTTP/1.1: an older application, one in another language, a service of one's own.
@@ -70,11 +70,12 @@ pub struct Proxy {
     address: String,
     to: std::result::Result<Upstream, String>,
     preserve_host: bool,
-    connect_timeout: Duration,
-    answer_timeout: Duration,
-    idle_timeout: Duration,
+    patience: Patience,
     max_connections: usize,
+    permits: Arc<Semaphore>,
     pool: Arc<Pool>,
+    /// By which the proxy knows itself in `Via`: one that is its own, since a request may well go through several of a site.
+    name: Arc<str>,
     place: &'static Location<'static>,
 }
 
@@ -94,11 +95,15 @@ impl Proxy {
             address: if to.is_ok() { address.to_owned() } else { String::new() },
             to,
             preserve_host: true,
-            connect_timeout: Duration::from_secs(5),
-            answer_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
+            patience: Patience {
+                connect: Duration::from_secs(5),
+                answer: Duration::from_secs(60),
+                idle: Duration::from_secs(60),
+            },
             max_connections: 256,
-            pool: Arc::new(Pool::new(256)),
+            permits: Arc::new(Semaphore::new(256)),
+            pool: Arc::default(),
+            name: name(),
             place,
         }
     }
@@ -111,20 +116,20 @@ impl Proxy {
 
     /// 5 seconds for one of the connections to be free, and for a new one to be there.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_timeout = limit;
+        self.patience.connect = limit;
         self
     }
 
     /// 60 seconds for the head of the answer, from the moment when the last of the request was sent.
     pub fn answer_timeout(mut self, limit: Duration) -> Self {
-        self.answer_timeout = limit;
+        self.patience.answer = limit;
         self
     }
 
     /// 60 seconds for the next piece of the answer's body, which then breaks off, and for anything to pass through a tunnel, in
     /// whichever direction. WebSockets that are quiet for longer send pings.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
-        self.idle_timeout = limit;
+        self.patience.idle = limit;
         self
     }
 
@@ -132,7 +137,9 @@ impl Proxy {
     /// for 30 seconds, and count for nothing meanwhile. Clones share them.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
-        self.pool = Arc::new(Pool::new(self.max_connections));
+        self.permits = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
+        self.pool = Arc::default();
+        self.name = name();
         self
     }
 
@@ -149,31 +156,17 @@ impl Proxy {
         let asked = Asked::of(&req);
         let prefix = asked.prefix.clone().unwrap_or_default();
         let (mut head, body) = req.into_parts();
-        let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), failed: None }));
         self.tell(&mut head.headers, to, asked, upgrade.is_some())?;
         head.uri = target;
         head.version = Version::HTTP_11;
-        head.extensions = http::Extensions::new();
-        // Known to hyper by the body, which a layer may have changed.
-        let length = head.headers.remove(CONTENT_LENGTH);
-        if body.is_end_stream() {
-            // RFC 9110 §8.6: there could be one, and there is none.
-            if length.is_some_and(|length| length == "0")
-                || [Method::POST, Method::PUT, Method::PATCH].contains(&head.method)
-            {
-                head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-        } else if body.size_hint().exact().is_none() {
-            // Unless it is told, hyper leaves out the body of a GET.
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let body = if body.as_bytes().is_some() { body } else { Body::new(Leaving { body, sent: sent.clone() }) };
-        let (answer, lease) = match self.exchange(to, http::Request::from_parts(head, body), &sent).await {
+        let (req, sent) = leaving(head, body);
+        let permit = self.permit().await?;
+        let (answer, lease) = match self.pool.exchange(&to.at, req, &sent, &self.patience, permit, true).await {
             Ok(exchanged) => exchanged,
             Err(error) => {
                 // If it was the client's part that failed, it is that which is told.
                 let failed = locked(&sent).failed.take();
-                return Err(failed.unwrap_or(error).context(format!("asking {}", self.address)));
+                return Err(failed.unwrap_or(error.into()).context(format!("asking {}", self.address)));
             }
         };
         let mut response = self.answer(answer, lease, upgrade)?;
@@ -187,7 +180,7 @@ impl Proxy {
     /// Makes the headers of the request those that the server is to see.
     fn tell(&self, headers: &mut HeaderMap, to: &Upstream, asked: Asked, upgrade: bool) -> Result<()> {
         let Asked { client, scheme, host, prefix, version } = asked;
-        let name = self.pool.name.as_str();
+        let name = &*self.name;
         if listed(headers, VIA).any(|by| by.split(' ').nth(1) == Some(name)) {
             let message = format!("the request came by this proxy already: {} leads back to it", self.address);
             return Err(Error::new(StatusCode::LOOP_DETECTED, message));
@@ -243,33 +236,40 @@ impl Proxy {
                 return Err(Error::new(StatusCode::BAD_GATEWAY, message));
             };
             let server = hyper::upgrade::on(&mut answer);
-            tokio::spawn(tunnel(client, server, self.idle_timeout, lease));
+            tokio::spawn(tunnel(client, server, self.patience.idle, lease));
             let mut response = answer.map(|_| Body::empty());
             end_to_end(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             response.headers_mut().insert(UPGRADE, WEBSOCKET);
             return Ok(response);
         }
-        let (mut head, incoming) = answer.into_parts();
-        if head.headers.contains_key(TRANSFER_ENCODING) {
-            // No other was offered, and hyper takes off no other.
-            if !listed(&head.headers, TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case("chunked")) {
-                let message = format!("{} answered in a transfer coding that it was not offered", self.address);
-                return Err(Error::new(StatusCode::BAD_GATEWAY, message));
-            }
-            // RFC 9112 §6.3: that length is not the body's.
-            head.headers.remove(CONTENT_LENGTH);
+        // No other was offered, and hyper takes off no other.
+        if !listed(answer.headers(), TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case("chunked")) {
+            let message = format!("{} answered in a transfer coding that it was not offered", self.address);
+            return Err(Error::new(StatusCode::BAD_GATEWAY, message));
         }
-        end_to_end(&mut head.headers);
-        head.version = Version::HTTP_11;
-        let mut body = Arriving { incoming, limit: self.idle_timeout, timer: None, lease: Some(lease) };
-        let body = if body.incoming.is_end_stream() {
-            body.keep();
-            Body::empty()
-        } else {
-            Body::new(body)
-        };
-        Ok(Response::from_parts(head, body))
+        Ok(arriving(answer, lease, self.patience.idle))
+    }
+
+    /// A place among those who ask at the same time.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(self.patience.connect, self.permits.clone().acquire_owned()).await {
+            // Never closed.
+            Ok(permit) => Ok(permit?),
+            Err(_) => {
+                let message = format!("{} connections are in use (`max_connections`)", self.max_connections);
+                Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message))
+            }
+        }
+    }
+}
+
+/// A name for `Via`.
+fn name() -> Arc<str> {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => format!("purlin-{:08x}", u32::from_be_bytes(bytes)).into(),
+        Err(_) => "purlin".into(),
     }
 }
 
@@ -299,7 +299,7 @@ impl Service for Proxy {
 }
 
 /// The headers that are of one connection (RFC 9110 §7.6.1), with those that `Connection` names.
-fn end_to_end(headers: &mut HeaderMap) {
+pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
     let names = lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
     // `Host` and `Content-Length` are none of its business, whoever names them.
@@ -316,13 +316,13 @@ fn end_to_end(headers: &mut HeaderMap) {
 }
 
 /// What stands between the commas of a header.
-fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 may spread cookies over lines, which HTTP/1.1 may not.
-fn join_cookies(headers: &mut HeaderMap) -> Result<()> {
+pub(crate) fn join_cookies(headers: &mut HeaderMap) -> Result<()> {
     let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if lines.len() > 1 {
         let line = HeaderValue::from_bytes(&lines.join(&b"; "[..]))?;
@@ -403,7 +403,7 @@ fn upgrade_of(req: &mut Request) -> Option<OnUpgrade> {
 }
 
 /// A panic under one of these locks would be ours; what they hold is whole in any case.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

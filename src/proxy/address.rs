@@ -1,13 +1,13 @@
 //! The address of a server that a proxy asks.
 
+use super::pool::Address;
 use crate::hosts::Host;
 use crate::{Error, Result};
 use http::{HeaderValue, Uri};
 
 #[derive(Clone, Debug)]
 pub(super) struct Upstream {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) at: Address,
     pub(super) authority: HeaderValue,
     /// Before each path; empty, or with a slash at its beginning and none at its end.
     base: String,
@@ -25,8 +25,7 @@ impl Upstream {
         }
         let name = host.name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&host.name);
         Some(Self {
-            host: name.to_owned(),
-            port: host.port.unwrap_or(80),
+            at: Address::Tcp(name.to_owned(), host.port.unwrap_or(80)),
             authority: HeaderValue::try_from(host.to_string()).ok()?,
             base,
         })

@@ -1,8 +1,7 @@
 //! The kept connections to one server.
 
-use super::address::Upstream;
 use super::passing::Sent;
-use super::{Proxy, late, locked};
+use super::{late, locked};
 use crate::{Body, Context as _, Error, Result};
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,86 +11,74 @@ use hyper_util::rt::TokioIo;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-impl Proxy {
-    /// Sends the request by a kept connection or a new one.
-    pub(super) async fn exchange(
-        &self,
-        to: &Upstream,
-        mut req: http::Request<Body>,
-        sent: &Mutex<Sent>,
-    ) -> Result<(http::Response<Incoming>, Lease)> {
-        let permit = self.permit().await?;
-        while let Some(mut sender) = self.pool.take() {
-            if !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
-                continue;
-            }
-            let safe = req.method().is_safe() && req.body().as_bytes().is_some_and(Bytes::is_empty);
-            let again = safe.then(|| copy(&req));
-            match self.in_time(sender.try_send_request(req), sent).await? {
-                Ok(answer) => return Ok((answer, Lease { sender, pool: self.pool.clone(), permit })),
-                Err(mut error) => match error.take_message().or(again) {
-                    // The server had closed it: nothing was sent, or nothing that does any harm. Once, and then by a new
-                    // connection: a request that kills who answers it is not to kill one for each that is kept.
-                    Some(unsent) => {
-                        req = unsent;
-                        break;
-                    }
-                    None => return Err(Error::from(error.into_error()).status_code(StatusCode::BAD_GATEWAY)),
-                },
-            }
-        }
-        let mut sender = self.connect(to).await?;
-        let answer = self.in_time(sender.send_request(req), sent).await?.or_status(StatusCode::BAD_GATEWAY)?;
-        Ok((answer, Lease { sender, pool: self.pool.clone(), permit }))
-    }
+/// Where a server is reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    /// A host, whose name is looked up for each new connection, and a port.
+    Tcp(String, u16),
+    /// The path of a socket.
+    #[cfg(all(unix, feature = "workers"))]
+    Unix(std::path::PathBuf),
+}
 
-    /// A place among those who ask at the same time. It is not the connection that has it: an idle one keeps nobody waiting.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        match timeout(self.connect_timeout, self.pool.permits.clone().acquire_owned()).await {
-            // Never closed.
-            Ok(permit) => Ok(permit?),
-            Err(_) => {
-                let message = format!("{} connections are in use (`max_connections`)", self.max_connections);
-                Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message))
+impl Address {
+    async fn connect(&self) -> Result<SendRequest<Body>> {
+        match self {
+            Self::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await;
+                let stream = stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?;
+                // What is written is written whole; waiting for more would only delay it.
+                let _ = stream.set_nodelay(true);
+                handshake(stream).await
+            }
+            #[cfg(all(unix, feature = "workers"))]
+            Self::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await;
+                handshake(stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?).await
             }
         }
     }
+}
 
-    async fn connect(&self, to: &Upstream) -> Result<SendRequest<Body>> {
-        let connecting = TcpStream::connect((to.host.as_str(), to.port));
-        let stream = match timeout(self.connect_timeout, connecting).await {
-            Ok(stream) => stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?,
-            Err(_) => return Err(late("no connection", self.connect_timeout)),
-        };
-        // What is written is written whole; waiting for more would only delay it.
-        let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.or_status(StatusCode::BAD_GATEWAY)?;
-        tokio::spawn(async move {
-            // What is wrong with it, the sender is told.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
-    }
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<SendRequest<Body>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.or_status(StatusCode::BAD_GATEWAY)?;
+    tokio::spawn(async move {
+        // What is wrong with it, the sender is told.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
 
-    /// The answer, unless nothing has happened for too long.
-    async fn in_time<T>(&self, answer: impl Future<Output = T>, sent: &Mutex<Sent>) -> Result<T> {
-        let mut answer = pin!(answer);
-        let mut last = Instant::now();
-        locked(sent).last = last;
-        loop {
-            if let Ok(answer) = timeout_at(last + self.answer_timeout, &mut answer).await {
-                return Ok(answer);
-            }
-            // An upload may take as long as it takes.
-            let moved = locked(sent).last;
-            if moved == last {
-                return Err(late("no answer", self.answer_timeout));
-            }
-            last = moved;
+/// How long a server may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
+    /// Until there is a new connection.
+    pub(crate) connect: Duration,
+    /// For the head of the answer, from the moment when the last of the request was sent.
+    pub(crate) answer: Duration,
+    /// For the next piece of the answer's body, and for anything to pass through a tunnel.
+    pub(crate) idle: Duration,
+}
+
+/// There is no answer.
+pub(crate) enum Failed {
+    /// Nothing of the request was sent: it may go to another server.
+    Unsent(Box<http::Request<Body>>, Error),
+    /// It was sent, in part at least, and the connection has ended.
+    Lost(Error),
+    /// It was sent, and nothing has happened since for too long.
+    Late(Error),
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Unsent(_, error) | Failed::Lost(error) | Failed::Late(error) => error,
         }
     }
 }
@@ -112,13 +99,10 @@ const READY: Duration = Duration::from_millis(100);
 const MAX_IDLE: usize = 32;
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
-/// The connections to the server.
-#[derive(Debug)]
-pub(super) struct Pool {
-    /// By which the proxy knows itself in `Via`: one that is its own, since a request may well go through several of a site.
-    pub(super) name: String,
+/// The connections to one server that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
     idle: Mutex<Idle>,
-    permits: Arc<Semaphore>,
 }
 
 /// Those that are kept, the one that was used last at the end.
@@ -136,14 +120,50 @@ impl Idle {
 }
 
 impl Pool {
-    pub(super) fn new(connections: usize) -> Self {
-        let mut bytes = [0; 4];
-        let name = match getrandom::fill(&mut bytes) {
-            Ok(()) => format!("purlin-{:08x}", u32::from_be_bytes(bytes)),
-            Err(_) => "purlin".to_owned(),
+    /// Sends the request by a kept connection or a new one, with a permit for a place among those who ask at the same time. It is
+    /// not the connection that has it: an idle one keeps nobody waiting.
+    ///
+    /// With `again`, what a kept connection has lost is sent again if it is safe to (RFC 9110 §9.2.2).
+    pub(crate) async fn exchange(
+        self: &Arc<Self>,
+        to: &Address,
+        mut req: http::Request<Body>,
+        sent: &Mutex<Sent>,
+        patience: &Patience,
+        permit: OwnedSemaphorePermit,
+        again: bool,
+    ) -> Result<(http::Response<Incoming>, Lease), Failed> {
+        while let Some(mut sender) = self.take() {
+            if !matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))) {
+                continue;
+            }
+            let safe = again && req.method().is_safe() && req.body().as_bytes().is_some_and(Bytes::is_empty);
+            let copied = safe.then(|| copy(&req));
+            match in_time(sender.try_send_request(req), sent, patience.answer).await? {
+                Ok(answer) => return Ok((answer, Lease { sender, pool: self.clone(), permit })),
+                Err(mut error) => match error.take_message().or(copied) {
+                    // The server had closed it: nothing was sent, or nothing that does any harm. Once, and then by a new
+                    // connection: a request that kills who answers it is not to kill one for each that is kept.
+                    Some(unsent) => {
+                        req = unsent;
+                        break;
+                    }
+                    None => return Err(Failed::Lost(broken(error.into_error()))),
+                },
+            }
+        }
+        let mut sender = match timeout(patience.connect, to.connect()).await {
+            Ok(Ok(sender)) => sender,
+            Ok(Err(error)) => return Err(Failed::Unsent(req.into(), error)),
+            Err(_) => return Err(Failed::Unsent(req.into(), late("no connection", patience.connect))),
         };
-        let permits = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
-        Self { name, idle: Mutex::default(), permits }
+        match in_time(sender.try_send_request(req), sent, patience.answer).await? {
+            Ok(answer) => Ok((answer, Lease { sender, pool: self.clone(), permit })),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => Err(Failed::Unsent(unsent.into(), broken(error.into_error()))),
+                None => Err(Failed::Lost(broken(error.into_error()))),
+            },
+        }
     }
 
     /// The one that was used last.
@@ -165,6 +185,28 @@ impl Pool {
     }
 }
 
+fn broken(error: hyper::Error) -> Error {
+    Error::from(error).status_code(StatusCode::BAD_GATEWAY)
+}
+
+/// The answer, unless nothing has happened for too long.
+async fn in_time<T>(answer: impl Future<Output = T>, sent: &Mutex<Sent>, limit: Duration) -> Result<T, Failed> {
+    let mut answer = pin!(answer);
+    let mut last = Instant::now();
+    locked(sent).last = last;
+    loop {
+        if let Ok(answer) = timeout_at(last + limit, &mut answer).await {
+            return Ok(answer);
+        }
+        // An upload may take as long as it takes.
+        let moved = locked(sent).last;
+        if moved == last {
+            return Err(Failed::Late(late("no answer", limit)));
+        }
+        last = moved;
+    }
+}
+
 /// Closes connections that were idle for long enough, until none is left.
 async fn sweep(pool: Weak<Pool>) {
     while let Some(pool) = pool.upgrade() {
@@ -183,7 +225,7 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 /// A connection for as long as an answer needs it, with a place among those who ask at the same time.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     sender: SendRequest<Body>,
     pool: Arc<Pool>,
     permit: OwnedSemaphorePermit,

@@ -14,13 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Both ways, until both have ended, one fails, or nothing has passed for so long. Its place is taken until then.
-pub(super) async fn tunnel(client: OnUpgrade, server: OnUpgrade, limit: Duration, lease: Lease) {
+pub(crate) async fn tunnel(client: OnUpgrade, server: OnUpgrade, limit: Duration, lease: Lease) {
     let upgrades = async { Ok::<_, hyper::Error>((client.await?, server.await?)) };
     // The client has to take the head of the answer first.
     let Ok(Ok((client, server))) = timeout(limit, upgrades).await else { return };
-    let patience = Arc::new(Mutex::new(Patience { limit, until: Instant::now() + limit }));
-    let mut client = Passing { io: TokioIo::new(client), patience: patience.clone() };
-    let mut server = Passing { io: TokioIo::new(server), patience: patience.clone() };
+    let quiet = Arc::new(Mutex::new(Quiet { limit, until: Instant::now() + limit }));
+    let mut client = Passing { io: TokioIo::new(client), quiet: quiet.clone() };
+    let mut server = Passing { io: TokioIo::new(server), quiet: quiet.clone() };
     let mut copied = pin!(tokio::io::copy_bidirectional(&mut client, &mut server));
     let mut timer = pin!(sleep(limit));
     poll_fn(|cx| {
@@ -28,7 +28,7 @@ pub(super) async fn tunnel(client: OnUpgrade, server: OnUpgrade, limit: Duration
         if copied.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let until = locked(&patience).until;
+        let until = locked(&quiet).until;
         if timer.deadline() != until {
             timer.as_mut().reset(until);
         }
@@ -42,7 +42,7 @@ pub(super) async fn tunnel(client: OnUpgrade, server: OnUpgrade, limit: Duration
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Until when something has to pass through a tunnel.
-struct Patience {
+struct Quiet {
     limit: Duration,
     until: Instant,
 }
@@ -50,16 +50,16 @@ struct Patience {
 /// One end of a tunnel.
 struct Passing {
     io: TokioIo<Upgraded>,
-    patience: Arc<Mutex<Patience>>,
+    quiet: Arc<Mutex<Quiet>>,
 }
 
 impl Passing {
     fn passed(&self, ended: bool) {
-        let mut patience = locked(&self.patience);
+        let mut quiet = locked(&self.quiet);
         if ended {
-            patience.limit = patience.limit.min(LINGER);
+            quiet.limit = quiet.limit.min(LINGER);
         }
-        patience.until = Instant::now() + patience.limit;
+        quiet.until = Instant::now() + quiet.limit;
     }
 }
 
