@@ -1,7 +1,7 @@
 //! `Cascade`: applications that are asked one after another, until one has the answer.
 
 use crate::replay::Replay;
-use crate::site::{Outline, Start};
+use crate::site::{Boundary, Outline, Start};
 use crate::{BoxService, Request, Response, Result, Service};
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
@@ -130,6 +130,12 @@ impl Service for Cascade {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.apps.iter().try_for_each(|(name, app)| start.within(name.as_deref(), |start| app.start(start)))
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        for (name, app) in &self.apps {
+            boundary.within(name.as_deref(), |boundary| app.below(boundary));
+        }
     }
 }
 

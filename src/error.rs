@@ -236,6 +236,22 @@ impl Error {
         error
     }
 
+    /// One that arose in another process.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn from_afar(afar: crate::crossing::Afar) -> Self {
+        let status = StatusCode::from_u16(afar.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut contexts: Vec<Cow<'static, str>> = afar.chain.into_iter().map(Cow::from).collect();
+        let mut error = Self::uncaptured(status, Message::Text(contexts.pop().unwrap_or_default()));
+        error.0.contexts = contexts;
+        error.0.public = afar.public.map(Cow::from);
+        error.0.places = afar.places;
+        error.0.layer = afar.layer.map(crate::crossing::kept);
+        error.0.route = afar.route;
+        error.0.kind = afar.kind.map(crate::crossing::kept);
+        error.0.panicked = afar.panicked;
+        error
+    }
+
     /// Sets the status.
     pub fn status_code(mut self, status: StatusCode) -> Self {
         self.0.status = status;

@@ -1,6 +1,6 @@
 //! `Hosts`: which application answers a request, by the host that it is for.
 
-use crate::site::{Outline, Start};
+use crate::site::{Boundary, Outline, Start};
 use crate::{BoxService, Error, Request, RequestExt, Response, Result, Service};
 use http::StatusCode;
 use http::header::HOST;
@@ -153,6 +153,17 @@ impl Service for Hosts {
             })?;
         }
         self.fallback.as_ref().map_or(Ok(()), |service| start.on_host(REST, |start| service.start(start)))
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        for mount in &self.mounts {
+            boundary.on_host(&mount.pattern, |boundary| {
+                boundary.within(mount.name.as_deref(), |boundary| mount.service.below(boundary));
+            });
+        }
+        if let Some(service) = &self.fallback {
+            boundary.on_host(REST, |boundary| service.below(boundary));
+        }
     }
 }
 

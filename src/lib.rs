@@ -51,6 +51,8 @@ pub mod cascade;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+#[cfg(all(unix, feature = "workers"))]
+mod crossing;
 pub mod csrf;
 #[cfg(feature = "database")]
 pub mod database;

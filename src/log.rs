@@ -40,12 +40,30 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
         .with_writer(|| StandardError)
         .with_ansi(false)
         .fmt_fields(SpanFields)
-        .event_format(Events { format: config.format, colours });
+        .event_format(Events { format: config.format, colours, process: process() });
     // Set already: the site's own stays.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::registry().with(targets).with(Recorder::new()).with(events),
     );
     Ok(())
+}
+
+/// Writes a line that another process of this site has logged.
+#[cfg(unix)]
+pub(crate) fn pass_on(line: &str) {
+    // Nobody is left to be told.
+    let _ = io::Write::write_all(&mut StandardError, format!("{line}\n").as_bytes());
+}
+
+/// The name of this process, for one that was started by another of this site, whose log its lines go into.
+#[cfg(unix)]
+fn process() -> Option<String> {
+    std::env::var(crate::spawn::NAME).ok().filter(|_| std::env::var_os(crate::spawn::CONTROL).is_some())
+}
+
+#[cfg(not(unix))]
+fn process() -> Option<String> {
+    None
 }
 
 /// Keeps what a request logs, for its report: part of what [`start`] starts, and to be added by a site that has a subscriber
@@ -238,6 +256,7 @@ impl Visit for SpanLine<'_> {
 struct Events {
     format: LogFormat,
     colours: bool,
+    process: Option<String>,
 }
 
 impl<S, N> FormatEvent<S, N> for Events
@@ -247,6 +266,10 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
+        #[cfg(unix)]
+        if self.process.is_some() {
+            writer.write_char(crate::spawn::LOGGED)?;
+        }
         let mut time = String::with_capacity(32);
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         if self.format == LogFormat::Json {
@@ -257,6 +280,9 @@ where
                 object.put("span", &format_args!("{} {}", span.name(), fields.fields).to_string());
             }
             event.record(&mut object);
+            if let Some(process) = &self.process {
+                object.put("process", process);
+            }
             return writer.write_str(&object.end());
         }
         let mut fields = Fields::default();
@@ -266,6 +292,9 @@ where
             && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
         {
             write!(writer, " ({} {})", span.name(), fields.fields)?;
+        }
+        if let Some(process) = &self.process {
+            write!(writer, " [{process}]")?;
         }
         writeln!(writer)
     }

@@ -247,6 +247,20 @@ impl CspNonce {
         self.made()
     }
 
+    /// One that another process has made, or may make.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn of(made: Option<String>) -> Self {
+        let nonce = Self::default();
+        made.into_iter().for_each(|made| nonce.make(made));
+        nonce
+    }
+
+    /// It was made by another process, unless it was made here already.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn make(&self, made: String) {
+        let _ = self.0.set(made);
+    }
+
     /// The nonce, if anybody asked for it.
     pub fn made(&self) -> Option<&str> {
         self.0.get().map(String::as_str)

@@ -2,7 +2,7 @@
 
 use crate::handler::{Handler, HandlerService};
 use crate::request::OriginalUri;
-use crate::site::{About, Outline, RouteInfo, Site, Start, short_name};
+use crate::site::{About, Boundary, Outline, RouteInfo, Site, Start, short_name};
 use crate::stack::Layered;
 use crate::{
     BoxService, Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, ResponseExt, Result, Service,
@@ -418,6 +418,12 @@ impl Service for Router {
         }
         Ok(())
     }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        for mount in &self.mounts {
+            boundary.within(mount.name.as_deref(), |boundary| mount.service.below(boundary));
+        }
+    }
 }
 
 impl std::fmt::Debug for Router {
@@ -710,7 +716,7 @@ impl Params {
     }
 }
 
-fn add_params(req: &mut Request, params: Vec<(Arc<str>, String)>) {
+pub(crate) fn add_params(req: &mut Request, params: Vec<(Arc<str>, String)>) {
     if params.is_empty() {
         return;
     }

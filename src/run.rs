@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Listen};
 use crate::server::Server;
-use crate::site::{Life, Outline, Site, Start};
+use crate::site::{Boundary, Life, Outline, Site, Start};
 use crate::{Context, Error, Request, Response, Result, Service, log};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -536,6 +536,10 @@ impl<S: Service> Service for Announced<S> {
         self.app.start(start)?;
         println!("{}", self.line);
         Ok(())
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        self.app.below(boundary);
     }
 }
 

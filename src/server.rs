@@ -5,6 +5,8 @@ mod connection;
 mod gate;
 mod listen;
 mod wire;
+#[cfg(all(unix, feature = "workers"))]
+pub(crate) mod worker;
 
 use crate::capabilities::Capabilities;
 use crate::config::{Listen, Runtime, ServerConfig};
@@ -14,6 +16,7 @@ use accept::Crew;
 use connection::Shared;
 use listen::Socketed;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -191,6 +194,11 @@ impl Server {
         if self.listen.is_empty() {
             self.listen.push(Listen::Tcp(([127, 0, 0, 1], 8000).into()));
         }
+        // Its socket is another, which was handed over to it.
+        #[cfg(all(unix, feature = "workers"))]
+        if worker::Seat::of_this_process().is_some() {
+            return Ok(Bound { server: self, sockets: Vec::new(), addresses: Vec::new() });
+        }
         let shares_port = self.runtime == Runtime::PerCore;
         let mut sockets = Vec::new();
         for listen in &self.listen {
@@ -227,6 +235,11 @@ impl Default for Server {
         Self::new()
     }
 }
+
+/// The environment variable by which a process knows that it is one of several which serve the same sockets.
+#[cfg(unix)]
+#[cfg_attr(not(feature = "workers"), allow(dead_code))]
+pub(crate) const CHILD: &str = "PURLIN_SERVER";
 
 /// A server whose sockets are open.
 #[derive(Debug)]
@@ -283,30 +296,44 @@ impl Bound {
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         let Self { server, sockets, addresses } = self;
-        let life = match Life::start_at(&app, addresses.clone(), Some(server.capabilities)) {
+        #[cfg(all(unix, feature = "workers"))]
+        if let Some(seat) = worker::Seat::of_this_process() {
+            return seat.serve(server, app).await;
+        }
+        let serving = serving(&server.listen);
+        let life = match Life::start_at(&app, addresses.clone(), &serving, Some(server.capabilities)) {
             Ok(life) => life,
             Err(failed) => return Err(failed.told().await),
         };
         let shared = Shared::new(app, server.limits, server.capabilities);
-        let mut crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
+        let crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
         for address in &addresses {
             tracing::debug!(target: "purlin::server", %address, "listening");
         }
         shutdown.await;
-
-        let deadline = tokio::time::Instant::now() + server.drain;
-        tracing::info!(target: "purlin::server", "draining");
-        crew.stop_accepting().await;
-        shared.drain().await;
-        if tokio::time::timeout_at(deadline, shared.drained()).await.is_err() {
-            shared.cut().await;
-        }
-        crew.dismiss().await;
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        for task in life.end(left.max(Duration::from_secs(1))).await {
-            tracing::warn!(target: "purlin::server", task, "background work did not end: cut");
-        }
+        wind_down(shared, crew, life, server.drain).await;
         Ok(())
+    }
+}
+
+/// How a server is told from others of the same process, and known again in another: by where it is to listen.
+fn serving(listen: &[Listen]) -> String {
+    listen.iter().map(Listen::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Drains a server, and ends what is left of it.
+async fn wind_down(shared: Arc<Shared>, mut crew: Crew, life: Life, drain: Duration) {
+    let deadline = tokio::time::Instant::now() + drain;
+    tracing::info!(target: "purlin::server", "draining");
+    crew.stop_accepting().await;
+    shared.drain().await;
+    if tokio::time::timeout_at(deadline, shared.drained()).await.is_err() {
+        shared.cut().await;
+    }
+    crew.dismiss().await;
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    for task in life.end(left.max(Duration::from_secs(1))).await {
+        tracing::warn!(target: "purlin::server", task, "background work did not end: cut");
     }
 }
 

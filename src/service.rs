@@ -1,6 +1,6 @@
 //! `Service` and `Middleware`: the whole idea of Purlin on one screen.
 
-use crate::site::{About, Outline, Start, short_name};
+use crate::site::{About, Boundary, Outline, Start, short_name};
 use crate::{Request, Response, Result};
 use std::pin::Pin;
 
@@ -31,6 +31,12 @@ pub trait Service: Send + Sync {
     fn start(&self, start: &mut Start) -> Result<()> {
         let _ = start;
         Ok(())
+    }
+
+    /// Leads to what runs in other processes; a service that holds others passes it on. Nothing, by default.
+    #[doc(hidden)]
+    fn below(&'static self, boundary: &mut Boundary) {
+        let _ = boundary;
     }
 }
 
@@ -107,6 +113,10 @@ impl<'a> Next<'a> {
 impl Service for Next<'_> {
     fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
         self.0.dyn_call(req)
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        self.0.dyn_start(start)
     }
 }
 
@@ -200,6 +210,10 @@ impl Service for BoxService {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.0.dyn_start(start)
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        self.0.dyn_below(boundary);
     }
 }
 
@@ -308,6 +322,7 @@ trait DynService: Send + Sync {
         Self: 'static;
     fn dyn_describe(&self, outline: &mut Outline);
     fn dyn_start(&self, start: &mut Start) -> Result<()>;
+    fn dyn_below(&'static self, boundary: &mut Boundary);
 }
 
 impl<S: Service> DynService for S {
@@ -328,6 +343,10 @@ impl<S: Service> DynService for S {
 
     fn dyn_start(&self, start: &mut Start) -> Result<()> {
         Service::start(self, start)
+    }
+
+    fn dyn_below(&'static self, boundary: &mut Boundary) {
+        Service::below(self, boundary);
     }
 }
 

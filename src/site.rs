@@ -1,11 +1,17 @@
 //! `Site`: what a whole application is made of: its layers, its routes, and whether they fit together.
 
+mod boundary;
 mod life;
 
+#[cfg(all(unix, feature = "workers"))]
+pub(crate) use boundary::Below;
+#[doc(hidden)]
+pub use boundary::Boundary;
 pub(crate) use life::Told;
 pub use life::{Life, Start, Stopping};
 
-use crate::{Error, FromRequest, Result, Service};
+use crate::request::{CspNonce, OriginalMethod};
+use crate::{Error, FromRequest, RequestId, Result, Service};
 use http::Method;
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -31,6 +37,10 @@ pub struct LayerInfo {
     pub host: Option<String>,
     /// The route it belongs to, for a layer of one route.
     pub route: Option<String>,
+    /// The process that it runs in: that of the server where there is none, or those of the layer `Workers` at this line.
+    pub process: Option<String>,
+    /// Whether what stands below it runs in other processes.
+    pub boundary: bool,
     provides: Vec<Noun>,
     needs: Vec<Need>,
     #[cfg(feature = "database")]
@@ -75,6 +85,11 @@ impl Noun {
     fn of<T: 'static>() -> Self {
         Self { id: TypeId::of::<T>(), name: short_name::<T>() }
     }
+
+    /// Whether it crosses a boundary between processes with each request.
+    fn crosses(self) -> bool {
+        [TypeId::of::<RequestId>(), TypeId::of::<CspNonce>(), TypeId::of::<OriginalMethod>()].contains(&self.id)
+    }
 }
 
 /// What a layer says of itself.
@@ -93,6 +108,8 @@ impl About {
             mount: String::new(),
             host: None,
             route: None,
+            process: None,
+            boundary: false,
             provides: Vec::new(),
             needs: Vec::new(),
             #[cfg(feature = "database")]
@@ -173,6 +190,14 @@ impl About {
     pub(crate) fn told(&mut self, told: Arc<dyn Told>) {
         if let Some(layer) = self.current() {
             layer.told = Some(told);
+        }
+    }
+
+    /// What stands below the layer runs in other processes.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn boundary(&mut self) {
+        if let Some(layer) = self.current() {
+            layer.boundary = true;
         }
     }
 
@@ -266,6 +291,8 @@ pub struct Outline {
     problems: Vec<String>,
     // Indices of the layers above the place where the walk is.
     scope: Vec<usize>,
+    // The innermost of these below which another process goes on.
+    boundary: Option<usize>,
     handlers: Vec<HandlerInfo>,
     mounts: Vec<String>,
     unmet: Vec<Unmet>,
@@ -300,6 +327,8 @@ struct Unmet {
     // The line that stands too high, for a layer.
     place: Option<String>,
     need: Need,
+    // The layer that provides it, and the boundary in between.
+    beyond: Option<(usize, usize)>,
 }
 
 impl Outline {
@@ -326,7 +355,15 @@ impl Outline {
     ) {
         let mut about = About::new(place);
         describe(&mut about);
-        let depth = self.scope.len();
+        let (depth, boundary) = (self.scope.len(), self.boundary);
+        if about.layers.len() > 1
+            && let Some(layer) = about.layers.iter().find(|layer| layer.boundary)
+        {
+            let (name, line) = (&layer.name, layer.line());
+            self.problem(format!(
+                "the layer {name} ({line}) is one of several in one `layer(…)`: give it a line of its own"
+            ));
+        }
         for mut layer in about.layers {
             layer.mount.clone_from(&self.prefix);
             layer.host.clone_from(&self.host);
@@ -337,11 +374,23 @@ impl Outline {
             for need in &layer.needs {
                 self.require(&who, Some(&line), need);
             }
+            layer.process = self.boundary.map(|at| format!("{} ({})", self.layers[at].name, self.layers[at].line()));
+            if layer.boundary {
+                if let Some(route) = &layer.route {
+                    let name = &layer.name;
+                    self.problems.push(format!(
+                        "the layer {name} ({line}) is one of the route {route}: put it into a stack, which may be mounted"
+                    ));
+                }
+                // One further in is in that process already.
+                self.boundary.get_or_insert(self.layers.len());
+            }
             self.scope.push(self.layers.len());
             self.layers.push(layer);
         }
         below(self);
         self.scope.truncate(depth);
+        self.boundary = boundary;
     }
 
     /// A route; its path and name are its own, without those of mounts.
@@ -422,18 +471,31 @@ impl Outline {
     }
 
     fn require(&mut self, who: &str, place: Option<&str>, need: &Need) {
-        let met = self.scope.iter().any(|&layer| self.layers[layer].provides(need.noun));
-        if !met {
-            let place = place.map(str::to_owned);
-            self.unmet.push(Unmet { who: who.to_owned(), place, need: need.clone() });
+        let mut providers = self.scope.iter().copied().filter(|&layer| self.layers[layer].provides(need.noun));
+        // Of what is provided in another process, only some crosses over.
+        let here = |layer: usize| self.boundary.is_none_or(|boundary| layer >= boundary) || need.noun.crosses();
+        if providers.clone().any(here) {
+            return;
         }
+        let beyond = providers.next().zip(self.boundary);
+        self.unmet.push(Unmet { who: who.to_owned(), place: place.map(str::to_owned), need: need.clone(), beyond });
     }
 
     /// The site, and what is wrong with it.
     fn finish(mut self) -> (Site, Option<Error>) {
-        for Unmet { who, place, need } in std::mem::take(&mut self.unmet) {
+        for Unmet { who, place, need, beyond } in std::mem::take(&mut self.unmet) {
             let provider = self.layers.iter().find(|layer| layer.provides(need.noun));
             let noun = need.noun.name;
+            if let Some((provider, boundary)) = beyond {
+                let (provider, boundary) = (&self.layers[provider], &self.layers[boundary]);
+                let (line, below) = (provider.line(), boundary.line());
+                self.problems.push(format!(
+                    "{who} needs `{noun}`, which {} ({line}) provides above {} ({below}), in another process: move the line \
+                     {line} below {below}",
+                    provider.name, boundary.name,
+                ));
+                continue;
+            }
             let problem = match (provider, place) {
                 (Some(provider), Some(place)) => format!(
                     "{who} needs `{noun}`, which {} provides further in: move the line {} above {place}",
@@ -664,6 +726,7 @@ impl Site {
         let mut table = String::new();
         let width = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0);
         let mut section: (&str, &str, Option<&str>) = ("", "", None);
+        let mut process = None;
         for layer in &self.layers {
             let here = (layer.host.as_deref().unwrap_or_default(), layer.mount.as_str(), layer.route.as_deref());
             if here != section {
@@ -676,11 +739,22 @@ impl Site {
                     _ => {}
                 }
             }
+            if layer.process != process {
+                process.clone_from(&layer.process);
+                match &process {
+                    Some(of) => table.push_str(&format!("  ---- in the processes of {of}:\n")),
+                    None => table.push_str("  ---- in the server's process:\n"),
+                }
+            }
             table.push_str(&format!("  {:width$}  {}", layer.name, layer.line()));
             for (name, value) in &layer.options {
                 table.push_str(&format!("  {name}={value}"));
             }
             table.push('\n');
+        }
+        if let Some(boundary) = self.layers.last().filter(|layer| layer.boundary) {
+            let (name, line) = (&boundary.name, boundary.line());
+            table.push_str(&format!("  ---- in the processes of {name} ({line}):\n"));
         }
         let routes = self.routes.len();
         table.push_str(&format!("  {routes} route{}\n", if routes == 1 { "" } else { "s" }));

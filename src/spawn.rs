@@ -31,6 +31,9 @@ use tokio::process::{ChildStderr, Command};
 /// The environment variable that has the number of the control channel.
 pub(crate) const CONTROL: &str = "PURLIN_CONTROL";
 
+/// The one that has the name of this process, as the parent's log calls it.
+pub(crate) const NAME: &str = "PURLIN_PROCESS";
+
 /// Before a line of standard error that is one of the log: the parent's log passes it on as it is. (The record separator, as
 /// in RFC 7464.)
 pub(crate) const LOGGED: char = '\u{1e}';
@@ -91,6 +94,15 @@ impl Spawn {
         let mut spawn = Self::new(program);
         spawn.args.extend(std::env::args_os().skip(1));
         Ok(spawn)
+    }
+
+    /// One of this executable's, whose log goes on in this one's: its lines say that they are of `name`.
+    pub(crate) fn named(self, name: &str) -> Self {
+        let of = name.to_owned();
+        self.env(NAME, name).stderr(move |line| match line.strip_prefix(LOGGED) {
+            Some(line) => crate::log::pass_on(line),
+            None => tracing::warn!(target: "purlin::process", process = of, "{line}"),
+        })
     }
 
     /// Adds arguments.

@@ -1,6 +1,6 @@
 //! `Stack`: layers around an application, outermost first.
 
-use crate::site::{Outline, Site, Start, short_name};
+use crate::site::{Boundary, Outline, Site, Start, short_name};
 use crate::{BoxService, Middleware, Request, Response, Result, Service};
 use std::panic::Location;
 use std::pin::Pin;
@@ -77,6 +77,10 @@ impl<S: Service> Service for App<S> {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.service.start(start)
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        self.service.below(boundary);
     }
 }
 
@@ -221,7 +225,14 @@ impl<M: Middleware, S: Service> Service for Layered<M, S> {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.layer.start(start)?;
+        if start.is_elsewhere() {
+            return Ok(());
+        }
         self.next.start(start)
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        boundary.layer(|about| self.layer.describe(about), &self.next);
     }
 }
 

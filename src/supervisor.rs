@@ -4,6 +4,7 @@ use crate::site::Stopping;
 use crate::spawn::{Child, Spawn, how};
 use crate::{Context as _, Error, Result};
 use http::StatusCode;
+use std::fmt;
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::process::ExitStatus;
@@ -142,6 +143,11 @@ impl<T> Process<T> {
         self.pid
     }
 
+    /// With a permit for each request that may be in it.
+    pub(crate) fn permits(&self) -> Arc<Semaphore> {
+        self.permits.clone()
+    }
+
     /// By which it is asked.
     pub(crate) fn of(&self) -> &T {
         &self.of
@@ -171,9 +177,11 @@ impl<T> Process<T> {
         let known = timeout(POST_MORTEM, end.wait_for(Option::is_some)).await;
         known.ok()?.ok()?.clone()
     }
+}
 
-    fn name(&self) -> String {
-        format!("{} {} (process {})", self.what, self.number, self.pid)
+impl<T> fmt::Display for Process<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (process {})", self.what, self.number, self.pid)
     }
 }
 
@@ -356,7 +364,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             end: watch::Sender::new(None),
         });
         self.set(at, State::Ready, Some(process.clone()));
-        tracing::info!(target: "purlin::process", "{} is ready", process.name());
+        tracing::info!(target: "purlin::process", "{process} is ready");
         Ok((child, process))
     }
 
@@ -395,7 +403,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     child.wait().await
                 }
                 Event::Worn(why) => {
-                    tracing::info!(target: "purlin::process", "{} is replaced: {why}", process.name());
+                    tracing::info!(target: "purlin::process", "{process} is replaced: {why}");
                     match self.start(at).await {
                         Ok((next, replacing)) => {
                             let old = std::mem::replace(&mut child, next);
@@ -404,7 +412,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                             locked(&self.0.retiring).spawn(retire(old, worn, drain));
                         }
                         Err(error) => {
-                            tracing::error!(target: "purlin::process", "no replacement for {}: {error:#}", process.name());
+                            tracing::error!(target: "purlin::process", "no replacement for {process}: {error:#}");
                             sleep(LOOK).await;
                             process.worn.notify_one();
                         }
@@ -451,7 +459,7 @@ fn ended<T>(process: &Process<T>, status: ExitStatus) -> Arc<str> {
         Some(reason) => format!("was killed: {reason}"),
         None => how(status),
     };
-    let cause: Arc<str> = format!("{} {how}", process.name()).into();
+    let cause: Arc<str> = format!("{process} {how}").into();
     process.end.send_replace(Some(cause.clone()));
     cause
 }
@@ -623,12 +631,7 @@ mod tests {
     #[tokio::test]
     async fn who_asks_in_a_crash_loop_is_told_the_cause() {
         let (supervisor, _life, _running) = crew(1, Limits::default(), "echo the database is away >&2; exit 3");
-        let error = loop {
-            match supervisor.least_busy().await {
-                Err(error) => break error,
-                Ok(_) => panic!("it is never ready"),
-            }
-        };
+        let Err(error) = supervisor.least_busy().await else { panic!("it is never ready") };
         assert_eq!(error.status(), 503);
         let message = error.message();
         assert!(message.starts_with("no worker is ready: worker 1 does not start: the process "), "{message}");

@@ -37,6 +37,8 @@ mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;
 mod when;
+#[cfg(all(unix, feature = "workers"))]
+mod workers;
 
 pub use access_log::AccessLog;
 #[cfg(feature = "auth")]
@@ -75,3 +77,5 @@ pub use trusted_proxies::TrustedProxies;
 #[cfg(feature = "multipart")]
 pub use uploads::Uploads;
 pub use when::{When, lacking};
+#[cfg(all(unix, feature = "workers"))]
+pub use workers::Workers;

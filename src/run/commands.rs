@@ -30,6 +30,7 @@ fn layer(layer: &LayerInfo) -> Value {
         layer.options.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     json!({
         "name": layer.name, "line": layer.line(), "host": layer.host, "mount": layer.mount, "route": layer.route, "options": options,
+        "process": layer.process, "boundary": layer.boundary,
     })
 }
 

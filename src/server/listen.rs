@@ -41,6 +41,19 @@ impl Socketed {
         }
     }
 
+    /// One that another process has opened, and handed over to this one.
+    #[cfg(unix)]
+    #[cfg_attr(not(feature = "workers"), allow(dead_code))]
+    pub(super) fn handed_over(socket: std::os::fd::OwnedFd) -> Result<Self> {
+        let address = socket2::SockRef::from(&socket).local_addr();
+        if !address.context("asking a socket for its address")?.is_unix() {
+            return Ok(Self::Tcp(socket.into()));
+        }
+        let socket = std::os::unix::net::UnixListener::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self::Unix(socket, None))
+    }
+
     /// Where it listens: with the port that was found for port 0.
     pub(super) fn address(&self) -> Result<Listen> {
         Ok(match self {

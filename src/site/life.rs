@@ -25,6 +25,19 @@ pub struct Start {
     tells: bool,
     addresses: Vec<Listen>,
     capabilities: Option<Capabilities>,
+    boundaries: Boundaries,
+}
+
+/// The boundaries between processes that a start has met.
+#[derive(Default)]
+struct Boundaries {
+    #[cfg_attr(not(all(unix, feature = "workers")), allow(dead_code))]
+    met: usize,
+    /// What follows runs, and starts, in another process.
+    elsewhere: bool,
+    /// How the server is known in another process.
+    #[cfg_attr(not(all(unix, feature = "workers")), allow(dead_code))]
+    serving: String,
 }
 
 struct Task {
@@ -59,6 +72,23 @@ impl Start {
     /// What the server can do that starts the site; `None` where it does not say so.
     pub fn capabilities(&self) -> Option<Capabilities> {
         self.capabilities
+    }
+
+    /// How the boundary that a layer is is known in the processes below it, below which nothing starts here; `None` where no server starts the site, and
+    /// everything stays in one process.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn boundary(&mut self) -> Option<String> {
+        if self.addresses.is_empty() {
+            return None;
+        }
+        self.boundaries.elsewhere = true;
+        self.boundaries.met += 1;
+        Some(crate::server::worker::Seat::written(self.boundaries.met - 1, &self.boundaries.serving))
+    }
+
+    /// Whether what stands below the layer that has just started does so in another process.
+    pub(crate) fn is_elsewhere(&mut self) -> bool {
+        std::mem::take(&mut self.boundaries.elsewhere)
     }
 
     /// Tells the whole site something, such as the URLs of its public files; a second value of one type replaces the first.
@@ -142,7 +172,7 @@ impl Life {
     ///
     /// Outside of a tokio runtime, if some layer has background work.
     pub fn start(service: &impl Service) -> Result<Self> {
-        Self::start_at(service, Vec::new(), None).map_err(|failed| failed.error)
+        Self::start_at(service, Vec::new(), "", None).map_err(|failed| failed.error)
     }
 
     /// The same by a server that can do this.
@@ -155,22 +185,44 @@ impl Life {
     ///
     /// As for [`start`](Life::start).
     pub fn start_with(service: &impl Service, capabilities: Capabilities) -> Result<Self> {
-        Self::start_at(service, Vec::new(), Some(capabilities)).map_err(|failed| failed.error)
+        Self::start_at(service, Vec::new(), "", Some(capabilities)).map_err(|failed| failed.error)
     }
 
-    /// The same for a server that listens at these addresses.
+    /// The same for a server that listens at these addresses; `serving` is how another process knows it.
     pub(crate) fn start_at(
         service: &impl Service,
         addresses: Vec<Listen>,
+        serving: &str,
         capabilities: Option<Capabilities>,
     ) -> Result<Self, NoStart> {
         let mut beginning = Beginning::of(service, addresses);
         beginning.start.capabilities = capabilities;
+        beginning.start.boundaries.serving = serving.to_owned();
         let problem = beginning.problem.take();
         if let Some(error) = problem.or_else(|| service.start(&mut beginning.start).err()) {
             return Err(beginning.failed(error));
         }
         let Beginning { start: Start { site, tasks, .. }, stop, .. } = beginning;
+        let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
+        Ok(Self { site, stop, tasks })
+    }
+
+    /// Starts what stands below a boundary of a site, and nothing else of it.
+    #[cfg(all(unix, feature = "workers"))]
+    pub(crate) fn start_below(
+        service: &impl Service,
+        below: &super::Below,
+        capabilities: Capabilities,
+    ) -> Result<Self> {
+        let Beginning { mut start, stop, problem, .. } = Beginning::of(service, Vec::new());
+        start.capabilities = Some(capabilities);
+        start.namespace.clone_from(&below.namespace);
+        start.host.clone_from(&below.host);
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        below.service.start(&mut start)?;
+        let Start { site, tasks, .. } = start;
         let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
         Ok(Self { site, stop, tasks })
     }
@@ -230,6 +282,7 @@ impl Beginning {
             tells: false,
             addresses,
             capabilities: None,
+            boundaries: Boundaries::default(),
         };
         Self { start, stop, told, problem }
     }

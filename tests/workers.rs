@@ -1,0 +1,589 @@
+//! `Workers`, with real processes: those that are started are this program once more, which therefore has no harness around it.
+
+use purlin::capabilities::Capabilities;
+use purlin::layers::{ErrorPages, RequestIds, Workers};
+use purlin::site::{About, Start};
+use purlin::{
+    Body, BoxService, Bytes, Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Router,
+    Server, Service, Stack, StatusCode, any, get,
+};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Which site a process is to put together.
+const SITE: &str = "TEST_SITE";
+
+/// The layers that have started in this process.
+static STARTED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+/// How many pieces of an endless body were made in this process.
+static PIECES: AtomicU64 = AtomicU64::new(0);
+
+/// Says that it has started, and passes on the message of an error that it sees, in a header.
+struct Noting(&'static str);
+
+impl Middleware for Noting {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        let mut response = next.call(req).await;
+        let seen = response.error().map(|error| format!("{error:#} in {:?} at {:?}", error.route(), error.place()));
+        if let Some(seen) = seen {
+            response.headers_mut().insert("x-seen", seen.replace('\n', " ").parse()?);
+        }
+        Ok(response)
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        STARTED.lock().unwrap().push(self.0);
+        if self.0 == "fails in a worker" && start.capabilities().is_some_and(|server| server.processes) {
+            return Err(Error::internal("the database is away"));
+        }
+        Ok(())
+    }
+}
+
+async fn pid() -> String {
+    std::process::id().to_string()
+}
+
+async fn who(req: Request) -> String {
+    let id = req.extensions().get::<RequestId>().map(RequestId::as_str).unwrap_or_default();
+    let processes = req.capabilities().is_some_and(|server| server.processes);
+    let crossing = req.headers().keys().filter(|name| name.as_str().starts_with("x-purlin")).count();
+    format!(
+        "{} {} https={} id={} processes={processes} crossing={crossing} host={:?}",
+        req.client_ip().unwrap(),
+        req.original_path(),
+        req.is_https(),
+        !id.is_empty(),
+        req.headers().get("host").unwrap()
+    )
+}
+
+async fn sleep(purlin::Path(ms): purlin::Path<u64>) -> String {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    std::process::id().to_string()
+}
+
+async fn abort() -> String {
+    std::process::abort()
+}
+
+async fn fails() -> Result<String> {
+    Err(Error::new(StatusCode::IM_A_TEAPOT, "short and stout").public("A teapot.").context("making coffee"))
+}
+
+async fn panics() -> String {
+    panic!("no such luck")
+}
+
+async fn echo(req: Request) -> Response {
+    Response::new(req.into_body())
+}
+
+async fn count(req: Request) -> Result<String> {
+    Ok(req.into_body().collect(1 << 30).await?.len().to_string())
+}
+
+/// Pieces of 64 KiB until nobody takes them; dies in the middle, if it is asked to.
+struct Endless(Option<u64>);
+
+impl futures_core::Stream for Endless {
+    type Item = Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+        let made = PIECES.fetch_add(1, Ordering::SeqCst);
+        if self.0.is_some_and(|dies| made >= dies) {
+            std::process::abort();
+        }
+        std::task::Poll::Ready(Some(Ok(Bytes::from_static(&[b'x'; 64 * 1024]))))
+    }
+}
+
+async fn endless() -> Response {
+    Response::new(Body::stream(Endless(None)))
+}
+
+async fn half() -> Response {
+    Response::new(Body::stream(Endless(Some(20))))
+}
+
+/// Becomes another protocol, in which all comes back in upper case.
+async fn shout(mut req: Request) -> Response {
+    let upgrade = hyper::upgrade::on(&mut req);
+    tokio::spawn(async move {
+        let mut io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+        let mut piece = [0; 64];
+        while let Ok(length @ 1..) = io.read(&mut piece).await {
+            let loud = piece[..length].to_ascii_uppercase();
+            io.write_all(&loud).await.unwrap();
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    response.headers_mut().insert("upgrade", "shouting".parse().unwrap());
+    response
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/pid", get(pid))
+        .route("/who", any(who))
+        .route("/started", get(async || STARTED.lock().unwrap().join(" ")))
+        .route("/sleep/{ms}", get(sleep))
+        .route("/abort", get(abort))
+        .route("/fails", get(fails))
+        .route("/panics", get(panics))
+        .route("/echo", any(echo))
+        .route("/count", any(count))
+        .route("/endless", get(endless))
+        .route("/half", get(half))
+        .route("/pieces", get(async || PIECES.load(Ordering::SeqCst).to_string()))
+        .route("/shout", get(shout))
+        .route("/hangs", get(async || std::future::pending::<String>().await))
+        .route("/blocks", get(async || std::thread::sleep(Duration::from_secs(3600))))
+        .route("/server", get(async |server: Capabilities| server.processes.to_string()))
+}
+
+/// A site by its name, which the processes put together in the same way.
+fn site(name: &str, workers: Workers) -> BoxService {
+    match name {
+        "plain" => BoxService::new(
+            Stack::new()
+                .layer(RequestIds::new())
+                .layer(Noting("above"))
+                .layer(ErrorPages::new())
+                .layer(workers)
+                .layer(Noting("below"))
+                .app(routes()),
+        ),
+        "two" => {
+            let second = Workers::new(1).env(SITE, name);
+            let stack = |layer, workers: Workers| Stack::new().layer(Noting(layer)).layer(workers);
+            BoxService::new(
+                Stack::new().layer(RequestIds::new()).layer(Noting("above")).app(
+                    Router::new()
+                        .route("/here", get(pid))
+                        .mount("/a", stack("a", workers).layer(Noting("below a")).app(routes()))
+                        .mount("/b", stack("b", second).layer(Noting("below b")).app(routes())),
+                ),
+            )
+        }
+        "broken" => BoxService::new(Stack::new().layer(workers).layer(Noting("fails in a worker")).app(routes())),
+        other => panic!("there is no site {other}"),
+    }
+}
+
+fn server() -> Server {
+    Server::new().listen("127.0.0.1:0".parse().unwrap()).drain(Duration::from_secs(3))
+}
+
+/// A site that is served, until it is stopped.
+struct Running {
+    address: SocketAddr,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Running {
+    async fn start(name: &str, workers: Workers) -> Self {
+        let bound = server().bind().unwrap();
+        let address = bound.addresses()[0].to_string().parse().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let app = site(name, workers.env(SITE, name));
+        let served = tokio::spawn(bound.serve(app, async {
+            let _ = stopped.await;
+        }));
+        Self { address, stop, served }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        ask(self.address, path, "").await
+    }
+
+    async fn pid(&self) -> u32 {
+        let answer = self.get("/pid").await;
+        answer.body.parse().unwrap_or_else(|_| panic!("{answer:?}"))
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+/// By HTTP/1.0, which ends with the connection.
+async fn ask(address: SocketAddr, path: &str, more: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: example.org\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+fn is_there(pid: u32) -> bool {
+    // One that has ended and was not waited for has no command line any more.
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < Duration::from_secs(10), "{what} does not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -9 {pid}")]).status().unwrap();
+    assert!(killed.success());
+}
+
+async fn requests_are_answered_in_other_processes() {
+    let site = Running::start("plain", Workers::new(2)).await;
+    let first = site.pid().await;
+    assert_ne!(first, std::process::id());
+    // Each has its share, as soon as both are there.
+    until("the second process", async || {
+        let (a, b) = tokio::join!(site.get("/sleep/50"), site.get("/sleep/50"));
+        a.body != b.body
+    })
+    .await;
+    site.stop().await;
+    assert!(!is_there(first));
+}
+
+async fn what_is_known_of_a_request_crosses_and_cannot_be_forged() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let forged = "x-purlin-crossing: peer=1.2.3.4:5\thttps=\r\n";
+    let answer = ask(site.address, "/who", forged).await;
+    let expected = "127.0.0.1 /who https=false id=true processes=true crossing=0 host=\"example.org\"";
+    assert_eq!(answer.body, expected);
+    assert!(!answer.head.contains("x-purlin"), "{}", answer.head);
+    assert_eq!(site.get("/server").await.body, "true");
+    site.stop().await;
+}
+
+async fn each_layer_starts_once_and_on_its_own_side() {
+    STARTED.lock().unwrap().clear();
+    let site = Running::start("two", Workers::new(1)).await;
+    assert_eq!(site.get("/a/started").await.body, "below a");
+    assert_eq!(site.get("/b/started").await.body, "below b");
+    assert_eq!(*STARTED.lock().unwrap(), ["above", "a", "b"]);
+    let pids = [site.get("/here").await, site.get("/a/pid").await, site.get("/b/pid").await].map(|answer| answer.body);
+    assert_eq!(pids[0], std::process::id().to_string());
+    assert!(pids[0] != pids[1] && pids[1] != pids[2] && pids[0] != pids[2], "{pids:?}");
+    assert!(site.get("/b/who?a=b").await.body.contains(" /b/who "));
+    site.stop().await;
+}
+
+async fn an_error_below_is_a_page_above() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let answer = site.get("/fails").await;
+    assert_eq!(answer.status, 418);
+    assert!(answer.body.contains("A teapot."), "{}", answer.body);
+    assert!(answer.head.contains("making coffee: short and stout"), "{}", answer.head);
+    assert!(answer.head.contains("tests/workers.rs"), "{}", answer.head);
+    let answer = site.get("/panics").await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.head.contains("no such luck in Some(\"/panics\")"), "{}", answer.head);
+    let answer = site.get("/nowhere").await;
+    assert_eq!(answer.status, 404);
+    site.stop().await;
+}
+
+async fn a_crash_is_a_502_with_its_cause_and_the_worker_is_back_within_a_second() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let first = site.pid().await;
+    let began = Instant::now();
+    let answer = site.get("/abort").await;
+    assert_eq!(answer.status, 502);
+    assert!(
+        answer.head.contains(&format!("worker 1 (process {first}) was killed by signal 6 (SIGABRT)")),
+        "{answer:?}"
+    );
+    assert_ne!(site.pid().await, first);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    site.stop().await;
+}
+
+async fn a_worker_that_is_killed_loses_what_is_in_it_and_nothing_else() {
+    let site = Arc::new(Running::start("plain", Workers::new(2)).await);
+    until("the second process", async || {
+        let (a, b) = tokio::join!(site.get("/sleep/20"), site.get("/sleep/20"));
+        a.body != b.body
+    })
+    .await;
+    let victim = site.pid().await;
+    let asking: Vec<_> = (0..40)
+        .map(|_| {
+            let site = site.clone();
+            tokio::spawn(async move { site.get("/sleep/300").await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    kill(victim);
+    let mut answers = Vec::new();
+    for asking in asking {
+        answers.push(asking.await.unwrap());
+    }
+    let lost = answers.iter().filter(|answer| answer.status == 502).count();
+    let kept = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!((lost, kept), (20, 20));
+    assert!(answers.iter().all(|answer| answer.status == 502 || answer.body != victim.to_string()));
+    let lost = answers.iter().find(|answer| answer.status == 502).unwrap();
+    assert!(lost.head.contains("was killed by signal 9 (SIGKILL)"), "{lost:?}");
+    Arc::into_inner(site).unwrap().stop().await;
+}
+
+async fn a_hung_worker_is_killed_and_its_requests_are_told_why() {
+    let workers = Workers::new(1).threads(1).timeout(Duration::from_millis(500));
+    let site = Running::start("plain", workers).await;
+    let first = site.pid().await;
+    let (hung, other) = tokio::join!(site.get("/blocks"), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        site.get("/pid").await
+    });
+    assert_eq!((hung.status, other.status), (504, 502), "{hung:?} {other:?}");
+    let why = format!("worker 1 (process {first}) was killed: it did not answer GET /blocks within 500ms");
+    assert!(other.head.contains(&why), "{other:?}");
+    assert_ne!(site.pid().await, first);
+    site.stop().await;
+}
+
+async fn workers_are_replaced_and_nobody_notices() {
+    let site = Running::start("plain", Workers::new(2).max_requests(20)).await;
+    let mut pids = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let (a, b) = tokio::join!(site.get("/sleep/1"), site.get("/pid"));
+        assert_eq!((a.status, b.status), (200, 200), "{a:?} {b:?}");
+        pids.insert(b.body);
+    }
+    assert!(pids.len() >= 4, "{pids:?}");
+    site.stop().await;
+}
+
+async fn a_site_that_does_not_start_in_a_worker_is_told_so() {
+    let site = Running::start("broken", Workers::new(1)).await;
+    let answer = site.get("/pid").await;
+    assert_eq!(answer.status, 503);
+    site.stop().await;
+}
+
+async fn lazy_workers_start_with_the_first_request() {
+    STARTED.lock().unwrap().clear();
+    let site = Running::start("plain", Workers::new(1).lazy(true)).await;
+    let own = std::process::id();
+    let children = || {
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children.split_whitespace().count()
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = children();
+    assert_eq!(before, 0);
+    assert_ne!(site.pid().await, own);
+    site.stop().await;
+}
+
+async fn bodies_are_streamed_both_ways() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    for word in ["one", "two"] {
+        // The answer to each comes before the next is sent.
+        stream.write_all(format!("3\r\n{word}\r\n").as_bytes()).await.unwrap();
+        while !String::from_utf8_lossy(&heard).contains(word) {
+            assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0);
+        }
+    }
+    stream.write_all(b"0\r\nX-Trailer: yes\r\n\r\n").await.unwrap();
+    stream.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.ends_with(b"\r\n0\r\n\r\n") || heard.ends_with(b"x-trailer: yes\r\n\r\n"), "{heard:?}");
+    site.stop().await;
+}
+
+async fn a_slow_client_slows_the_worker_down() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 100]).await.unwrap();
+    let mut made = 0;
+    until("the pause", async || {
+        let before = std::mem::replace(&mut made, site.get("/pieces").await.body.parse::<u64>().unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        before == made
+    })
+    .await;
+    // What fits into the buffers on the way: 64 KiB each.
+    assert!(made < 400, "{made} pieces");
+    drop(stream);
+    site.stop().await;
+}
+
+async fn a_body_whose_worker_dies_is_cut() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(b"GET /half HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(!answer.ends_with(b"0\r\n\r\n"));
+    assert_eq!(site.get("/pid").await.status, 200);
+    site.stop().await;
+}
+
+async fn an_upgrade_passes_through() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let ask = "GET /shout HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: shouting\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101") && head.contains("upgrade: shouting"), "{head}");
+    for word in ["hello", "again"] {
+        stream.write_all(word.as_bytes()).await.unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, word.to_uppercase().as_bytes());
+    }
+    drop(stream);
+    site.stop().await;
+}
+
+async fn an_upload_of_some_size_arrives_whole() {
+    let site = Running::start("plain", Workers::new(1)).await;
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    let body = vec![b'x'; 5_000_000];
+    let head = format!("POST /count HTTP/1.0\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("5000000"), "{answer}");
+    site.stop().await;
+}
+
+async fn workers_end_when_the_server_is_killed() {
+    let mut server = std::process::Command::new(std::env::current_exe().unwrap());
+    server.env("TEST_SERVE", "plain").stdout(std::process::Stdio::piped());
+    let mut server = server.spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
+    let pid: u32 = ask(line.trim().parse().unwrap(), "/pid", "").await.body.parse().unwrap();
+    assert!(is_there(pid));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    until("the end of the worker", async || !is_there(pid)).await;
+}
+
+async fn what_is_provided_above_is_missing_below() {
+    struct Provides;
+    impl Middleware for Provides {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            Ok(next.call(req).await)
+        }
+        fn describe(&self, about: &mut About) {
+            about.provides::<u32>();
+        }
+    }
+    let app = Stack::new()
+        .layer(Provides)
+        .layer(Workers::new(1))
+        .app(Router::new().route("/", get(async |_: purlin::State<u32>| "")));
+    let error = app.check().unwrap_err().to_string();
+    assert!(error.contains("needs `u32`, which Provides (tests/workers.rs:"), "{error}");
+    assert!(error.contains(") provides above Workers (tests/workers.rs:"), "{error}");
+    assert!(error.contains("), in another process: move the line tests/workers.rs:"), "{error}");
+    let app = Stack::new()
+        .layer(RequestIds::new())
+        .layer(Workers::new(1))
+        .layer(purlin::extract::State(7u32))
+        .app(Router::new().route("/", get(async |_: purlin::State<u32>, _: RequestId| "")));
+    let table = app.check().unwrap().stack_table();
+    let lines: Vec<&str> = table.lines().map(str::trim).collect();
+    assert!(
+        lines[0].starts_with("RequestIds") && lines[1].starts_with("Workers") && lines[3].starts_with("State<u32>")
+    );
+    assert!(lines[2].starts_with("---- in the processes of Workers (tests/workers.rs:"), "{table}");
+    let app = Router::new().route("/", get(pid).layer(Workers::new(1)));
+    let error = Stack::new().app(app).check().unwrap_err().to_string();
+    assert!(error.contains("is one of the route GET /: put it into a stack, which may be mounted"), "{error}");
+}
+
+async fn without_a_server_all_stays_in_one_process() {
+    let client = purlin::testing::Client::new(site("plain", Workers::new(2)));
+    assert_eq!(client.get("/pid").await.text(), std::process::id().to_string());
+}
+
+async fn serve(name: &str, says: bool) -> Result<()> {
+    let bound = server().bind()?;
+    if says {
+        println!("{}", bound.addresses()[0]);
+    }
+    bound.serve(site(name, Workers::new(1).env(SITE, name)), std::future::pending()).await
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let Ok(name) = std::env::var("TEST_SERVE") {
+        return runtime.block_on(serve(&name, std::env::var_os(SITE).is_none())).unwrap();
+    }
+    if let Ok(name) = std::env::var(SITE) {
+        return runtime.block_on(serve(&name, false)).unwrap();
+    }
+    let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let mut count = 0;
+    macro_rules! tests {
+        ($($test:ident)+) => {$(
+            if only.as_deref().is_none_or(|only| stringify!($test).contains(only)) {
+                let began = Instant::now();
+                let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), $test()).await });
+                assert!(done.is_ok(), "{} takes too long", stringify!($test));
+                println!("test {} ... ok ({:?})", stringify!($test), began.elapsed());
+                count += 1;
+            }
+        )+};
+    }
+    tests! {
+        requests_are_answered_in_other_processes
+        what_is_known_of_a_request_crosses_and_cannot_be_forged
+        each_layer_starts_once_and_on_its_own_side
+        an_error_below_is_a_page_above
+        a_crash_is_a_502_with_its_cause_and_the_worker_is_back_within_a_second
+        a_worker_that_is_killed_loses_what_is_in_it_and_nothing_else
+        a_hung_worker_is_killed_and_its_requests_are_told_why
+        workers_are_replaced_and_nobody_notices
+        a_site_that_does_not_start_in_a_worker_is_told_so
+        lazy_workers_start_with_the_first_request
+        bodies_are_streamed_both_ways
+        a_slow_client_slows_the_worker_down
+        a_body_whose_worker_dies_is_cut
+        an_upgrade_passes_through
+        an_upload_of_some_size_arrives_whole
+        workers_end_when_the_server_is_killed
+        what_is_provided_above_is_missing_below
+        without_a_server_all_stays_in_one_process
+    }
+    println!("test result: ok. {count} passed");
+}
