@@ -48,6 +48,8 @@ pub mod assets;
 pub mod auth;
 pub mod capabilities;
 pub mod cascade;
+#[cfg(all(feature = "cgi", unix))]
+pub mod cgi;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
@@ -64,6 +66,8 @@ mod encode;
 mod excerpt;
 pub mod extract;
 mod failure;
+#[cfg(all(feature = "cgi", unix))]
+pub mod fastcgi;
 mod files;
 pub mod form;
 pub mod forward;

@@ -55,6 +55,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How often their memory is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// A pause that nobody waits for the end of.
+const LONG: Duration = Duration::from_millis(500);
+
 /// How long one that is ready is waited for, by who finds none.
 const COMING: Duration = Duration::from_secs(10);
 
@@ -114,6 +117,13 @@ pub(crate) enum State {
     Stopped,
 }
 
+impl State {
+    /// Whether it is not worth waiting for: at its end, or in a crash loop by now.
+    fn is_long(&self) -> bool {
+        matches!(self, Self::Pausing { pause, .. } if *pause > LONG) || *self == Self::Stopped
+    }
+}
+
 /// A process that was ready once.
 #[derive(Debug)]
 pub(crate) struct Process<T> {
@@ -169,6 +179,11 @@ impl<T> Process<T> {
     pub(crate) fn kill(&self, reason: String) {
         locked(&self.reason).get_or_insert(reason);
         self.kill.notify_one();
+    }
+
+    /// Whether it is being killed.
+    fn is_condemned(&self) -> bool {
+        locked(&self.reason).is_some()
     }
 
     /// How it ended, if it has or does so in a moment: `worker 2 (process 123) was killed by signal 9 (SIGKILL)`.
@@ -234,7 +249,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         let find = || {
             let slots = locked(&self.0.slots);
             let ready = slots.iter().filter_map(|slot| slot.current.as_ref());
-            ready.min_by_key(|process| process.busy()).cloned()
+            ready.filter(|process| !process.is_condemned()).min_by_key(|process| process.busy()).cloned()
         };
         if let Some(process) = find() {
             return Ok(process);
@@ -248,7 +263,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             if let Some(process) = find() {
                 return Ok(process);
             }
-            let all_pausing = self.states().iter().all(|state| matches!(state, State::Pausing { .. } | State::Stopped));
+            let all_pausing = self.states().iter().all(State::is_long);
             if all_pausing || tokio::time::timeout_at(until, changed).await.is_err() {
                 let state = match self.states().into_iter().next() {
                     Some(State::Pausing { failures, pause, cause }) => {

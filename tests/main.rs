@@ -6,6 +6,8 @@ mod auth;
 mod body_limit;
 mod capabilities;
 mod cascade;
+#[cfg(all(feature = "cgi", unix))]
+mod cgi;
 #[cfg(feature = "compression")]
 mod compression;
 mod contract;
@@ -21,6 +23,8 @@ mod debugger;
 mod deploy;
 mod error_documents;
 mod error_pages;
+#[cfg(all(feature = "cgi", unix))]
+mod fastcgi;
 #[cfg(feature = "tera")]
 mod forms;
 mod forwards;

@@ -33,6 +33,7 @@ pub(crate) fn left_out(what: &'static str, how: &str) {
 fn what_has_its_feature_off_is_said_to_be_left_out() {
     let features = [
         ("auth", cfg!(feature = "auth"), "sign-in, also behind nginx"),
+        ("cgi", cfg!(feature = "cgi"), "CGI and FastCGI, also with PHP (real programs)"),
         ("compression", cfg!(feature = "compression"), "compression"),
         ("cookie-sessions", cfg!(feature = "cookie-sessions"), "sessions in cookies"),
         ("http2", cfg!(feature = "http2"), "HTTP/2"),
@@ -53,7 +54,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         .map(|(feature, _, what)| format!("  {feature}: {what}\n"))
         .collect();
     if !off.is_empty() {
-        let how = "cargo test --all-features; the servers are Debian's redis-server, postgresql and nginx-light";
+        let how = "cargo test --all-features; the servers are Debian's redis-server, postgresql, nginx-light, php-fpm and php-cgi";
         let _ = writeln!(std::io::stderr(), "\nLEFT OUT, since these features are off:\n{off}To run all tests: {how}");
     }
 }
