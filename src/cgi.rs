@@ -1,0 +1,44 @@
+//! CGI/1.1 (RFC 3875), with the feature `cgi`, on unix: programs that answer requests, and the parts that they are made of.
+//!
+//! - [`Cgi`] starts a program for each request: one program, or the scripts of a folder. [`FastCgi`](crate::fastcgi::FastCgi) asks
+//!   a server of such programs instead, as php-fpm.
+//! - [`Variables`] is a request as meta-variables (§4.1), [`HeadReader`] reads what a program answers (§6). Both know nothing of
+//!   processes.
+
+mod head;
+mod input;
+mod output;
+mod program;
+mod scripts;
+mod variables;
+
+pub use head::{Head, HeadError, HeadReader};
+pub use program::Cgi;
+pub use variables::{RemoteUser, Script, Variables};
+
+pub(crate) use input::{Input, Progress, Spool};
+pub(crate) use output::{Output, channel};
+pub(crate) use program::Log;
+pub(crate) use scripts::{Found, find, plain_path};
+pub(crate) use variables::split_mount;
+
+use std::pin::pin;
+use std::task::Poll;
+
+/// One of two.
+pub(crate) enum Either<A, B> {
+    Left(A),
+    Right(B),
+}
+
+/// The first of two that is ready; the left one, where both are. The other is dropped.
+pub(crate) async fn first<A: Future, B: Future>(left: A, right: B) -> Either<A::Output, B::Output> {
+    let (mut left, mut right) = (pin!(left), pin!(right));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(left) = left.as_mut().poll(cx) {
+            return Poll::Ready(Either::Left(left));
+        }
+        right.as_mut().poll(cx).map(Either::Right)
+    })
+    .await
+}
