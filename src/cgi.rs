@@ -4,6 +4,8 @@
 //!   a server of such programs instead, as php-fpm.
 //! - [`Variables`] is a request as meta-variables (§4.1), [`HeadReader`] reads what a program answers (§6). Both know nothing of
 //!   processes.
+//! - The other way round, a site is a CGI program itself where a web server starts it as one: [`run`](crate::run()) sees that by
+//!   `GATEWAY_INTERFACE`, and [`Server::answer_cgi`](crate::Server::answer_cgi) does it without `run`.
 
 mod head;
 mod input;

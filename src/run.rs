@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+#[cfg(all(feature = "cgi", unix))]
+mod cgi;
 mod commands;
 mod lint;
 
@@ -141,6 +143,10 @@ pub(crate) fn started<S: Service + 'static>(
     stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
     registered: Registered,
 ) -> ExitCode {
+    #[cfg(all(feature = "cgi", unix))]
+    if cgi::is_asked() {
+        return ended(cgi::answer(stack));
+    }
     let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(problem) => {
@@ -148,7 +154,11 @@ pub(crate) fn started<S: Service + 'static>(
             return ExitCode::from(2);
         }
     };
-    match arguments.obey(stack, registered) {
+    ended(arguments.obey(stack, registered))
+}
+
+fn ended(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");

@@ -1,6 +1,8 @@
 //! `Server`: an application on hyper, over HTTP/1.1 and HTTP/2.
 
 mod accept;
+#[cfg(all(feature = "cgi", unix))]
+mod cgi;
 mod connection;
 mod gate;
 mod listen;

@@ -535,3 +535,78 @@ async fn a_php_script_is_run_by_php_cgi() {
     // An old hole (CVE-2012-1823): a query that is an option.
     client.get("/php/hello.php?-s").await.assert_text("");
 }
+
+/// The example `cgi`, which is built with the tests, as a CGI program; `None` where only these tests were built.
+fn example() -> Option<PathBuf> {
+    let here = std::env::current_exe().unwrap();
+    let example = here.parent()?.parent()?.join("examples/cgi");
+    if !example.exists() {
+        left_out("the tests of a site that is a CGI program", "build it: cargo build --example cgi --features cgi");
+        return None;
+    }
+    Some(example)
+}
+
+#[tokio::test]
+async fn a_site_is_a_cgi_program_where_it_is_started_as_one() {
+    let Some(example) = example() else { return };
+    // A query that is a command for who takes it for arguments.
+    let client = Client::new(Router::new().mount("/old/site", Cgi::program(&example)));
+    client.get("/old/site?serve").await.assert_status(200).assert_text("This process answers you and ends.");
+    client.get("/old/site/hello/Ada%20L").await.assert_text("Hello, Ada L!");
+    client.get("/old/site/no").expect_status(404).await;
+    client.head("/old/site/hello/Ada").await.assert_status(200).assert_text("");
+    let large: Vec<u8> = (0..3_000_000u32).map(|at| at as u8).collect();
+    let cgi = Cgi::program(&example);
+    let echoed = ask(&cgi, http::Request::post("/echo"), large.clone()).await;
+    assert_eq!(echoed.into_body().collect(1 << 24).await.unwrap(), large);
+    let echoed = ask(&cgi, http::Request::post("/echo"), chunked(1000, b"abcde")).await;
+    assert_eq!(text(echoed).await.unwrap().len(), 5000);
+    let half = ask(&cgi, http::Request::get("/half"), "").await;
+    assert_eq!(half.status(), 200);
+    assert!(text(half).await.is_err(), "a cut answer is cut at both ends");
+    let options = ask(&cgi, http::Request::delete("/echo"), "").await;
+    assert_eq!((options.status().as_u16(), options.headers()["allow"].to_str().unwrap()), (405, "POST, OPTIONS"));
+}
+
+#[tokio::test]
+async fn python_runs_a_site_as_a_cgi_program_too() {
+    let Some(example) = example() else { return };
+    let Some(python) = program("python3") else {
+        left_out("the test with another server of CGI programs", "install Debian's python3");
+        return;
+    };
+    let folder = Folder::new("python");
+    let script = format!("#!/bin/sh\nexec '{}'\n", example.display());
+    folder.executable("cgi-bin/site", &script);
+    let serve = "import http.server, sys\n\
+        class H(http.server.CGIHTTPRequestHandler):\n  have_fork = True\n\
+        s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)\nprint(s.server_port, flush=True)\ns.serve_forever()";
+    let mut server = std::process::Command::new(python);
+    server.args(["-W", "ignore", "-c", serve]).current_dir(&folder.0);
+    let mut server = server.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
+    let Ok(port) = line.trim().parse::<u16>() else {
+        // From 3.15 on it has none.
+        left_out("the test with another server of CGI programs", "use a Python with http.server.CGIHTTPRequestHandler");
+        return;
+    };
+    let asked = tokio::task::spawn_blocking(move || {
+        let exchange = |request: &str| {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+            std::io::read_to_string(stream).unwrap()
+        };
+        (
+            exchange("GET /cgi-bin/site/hello/Ada HTTP/1.0\r\nHost: a\r\n\r\n"),
+            exchange("POST /cgi-bin/site/echo HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"),
+        )
+    })
+    .await
+    .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(asked.0.contains("200") && asked.0.ends_with("Hello, Ada!"), "{}", asked.0);
+    assert!(asked.1.ends_with("hello"), "{}", asked.1);
+}
