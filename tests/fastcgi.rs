@@ -525,3 +525,240 @@ async fn php_fpm_keeps_connections_and_loses_none() {
     }
     assert_eq!(ask(&app, get("/pid.php"), "").await.status(), 200);
 }
+
+/// The applications that the Python adapter is tried with, each in `wsgiref`'s validator, which fails what breaks PEP 3333: the
+/// adapter as well as the application.
+const APPLICATION: &str = r#"
+import hashlib, json, sys, time
+from wsgiref.validate import validator
+
+closed = []
+
+class Closing:
+    def __init__(self, pieces):
+        self.pieces = iter(pieces)
+    def __iter__(self):
+        return self
+    def __next__(self):
+        return next(self.pieces)
+    def close(self):
+        closed.append(1)
+
+PLAIN = [('Content-Type', 'text/plain; charset=utf-8')]
+
+def plain(environ, start_response):
+    path, body = environ['PATH_INFO'], environ['wsgi.input']
+    if path == '/environ':
+        start_response('200 OK', PLAIN + [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')])
+        keys = ['REQUEST_METHOD', 'SCRIPT_NAME', 'QUERY_STRING', 'HTTP_X_A', 'wsgi.url_scheme', 'wsgi.multithread',
+                'wsgi.multiprocess', 'wsgi.run_once', 'REMOTE_ADDR', 'HTTP_PROXY']
+        return [json.dumps([environ.get(key) for key in keys]).encode()]
+    if path.startswith('/latin'):
+        start_response('200 OK', PLAIN)
+        return [path.encode('latin-1')]
+    if path == '/read':
+        digest, length = hashlib.md5(), 0
+        while True:
+            piece = body.read(10000)
+            if not piece:
+                break
+            digest.update(piece)
+            length += len(piece)
+        start_response('200 OK', PLAIN)
+        return [('%d %s' % (length, digest.hexdigest())).encode()]
+    if path == '/lines':
+        first = body.readline(), body.readline(), body.readlines(1), list(body), body.readline(), body.read(5)
+        start_response('200 OK', PLAIN)
+        return [repr(first).encode()]
+    if path == '/pieces':
+        start_response('200 OK', PLAIN)
+        return (b'%d,' % at for at in range(1000))
+    if path == '/write':
+        write = start_response('200 OK', PLAIN)
+        write(b'written, ')
+        return [b'and returned']
+    if path == '/none':
+        start_response('204 No Content', [])
+        return []
+    if path == '/fails':
+        raise ValueError('no such page in the book')
+    if path == '/half':
+        def half():
+            yield b'half'
+            raise ValueError('no second half')
+        start_response('200 OK', PLAIN)
+        return Closing(half())
+    if path == '/changed':
+        start_response('200 OK', PLAIN)
+        try:
+            raise ValueError('another answer')
+        except ValueError:
+            start_response('500 Internal Server Error', PLAIN, sys.exc_info())
+        return [b'it failed']
+    if path == '/closed':
+        start_response('200 OK', PLAIN)
+        count, closed[:] = len(closed), []
+        return Closing([b'%d' % count])
+    if path == '/log':
+        environ['wsgi.errors'].write('one line\nand \u00e4nother\n')
+        start_response('200 OK', PLAIN)
+        return [b'logged']
+    if path == '/large':
+        start_response('200 OK', PLAIN)
+        return [b'x' * 3000000]
+    if path == '/header':
+        start_response('200 OK', PLAIN + [('X-A', 'a\r\nSet-Cookie: evil=1')])
+        return [b'']
+    start_response('404 Not Found', PLAIN)
+    return [b'no such path']
+
+application = validator(plain)
+
+class Factory:
+    @staticmethod
+    def make():
+        return application
+
+# The validator takes no control characters in a header: without it the adapter has to see them.
+unchecked = plain
+"#;
+
+/// The adapter with this application; `None` where there is no Python.
+struct Adapter {
+    folder: Folder,
+    process: Child,
+    control: std::os::unix::net::UnixStream,
+}
+
+impl Adapter {
+    fn start(name: &str, application: &str) -> Option<Self> {
+        use std::os::fd::OwnedFd;
+        let Some(python) = program("python3") else {
+            left_out("the tests of the WSGI adapter", "install Debian's python3");
+            return None;
+        };
+        let folder = Folder::new(name);
+        folder.write("book.py", APPLICATION);
+        let listener = std::os::unix::net::UnixListener::bind(folder.0.join("wsgi.sock")).unwrap();
+        // As a stand-in for a control channel beside standard input: what is standard output to others.
+        let (control, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let adapter = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wsgi/adapter.py");
+        let mut command = Command::new(python);
+        command.args(["-W", "error", "-B", adapter, "--threads", "3", "--path"]).arg(&folder.0).arg(application);
+        command.env("PURLIN_CONTROL", "1").stdin(OwnedFd::from(listener)).stdout(OwnedFd::from(theirs));
+        let process = command.stderr(Stdio::inherit()).spawn().unwrap();
+        drop(command);
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(&mut &control, &mut ready).unwrap();
+        assert_eq!(&ready, b"ready\n");
+        Some(Self { folder, process, control })
+    }
+
+    fn asked(&self) -> FastCgi {
+        FastCgi::at(&format!("unix:{}/wsgi.sock", self.folder.0.display())).keep(3)
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_wsgi_application_is_served_by_the_adapter() {
+    let Some(adapter) = Adapter::start("wsgi", "book:application") else { return };
+    let app = adapter.asked();
+    let client = Client::new(Router::new().mount("/book", app.clone()));
+    let page = client.get("/book/environ?a=b").header("x-a", "c").header("proxy", "evil").await;
+    page.assert_status(200)
+        .assert_text(r#"["GET", "/book", "a=b", "c", "http", true, false, false, "127.0.0.1", null]"#);
+    assert_eq!(page.headers().get_all("set-cookie").iter().count(), 2);
+    // Bytes of a path are characters of the environ (PEP 3333), and so the same bytes again.
+    client.get("/book/latin/r%C3%A9sum%C3%A9").await.assert_text("/latin/résumé");
+    client.post("/book/read").await.assert_text("0 d41d8cd98f00b204e9800998ecf8427e");
+    let large = client.post("/book/read").body(vec![b'x'; 5_000_000]).await;
+    assert!(large.text().starts_with("5000000 "), "{}", large.text());
+    let held = client.post("/book/read").body(chunked(100, &[b'x'; 1000])).await;
+    assert!(held.text().starts_with("100000 "), "{}", held.text());
+    let streamed =
+        ask(&app.clone().hold_bodies(false), http::Request::post("/read"), chunked(100, &[b'x'; 1000])).await;
+    assert!(text(streamed).await.unwrap().starts_with("100000 "));
+    let lines = client.post("/book/lines").body("a\n\nbc\nd\ne\nf").await;
+    lines.assert_text(r"(b'a\n', b'\n', [b'bc\n'], [b'd\n', b'e\n', b'f'], b'', b'')");
+    assert!(client.get("/book/pieces").await.text().ends_with("998,999,"));
+    client.get("/book/write").await.assert_text("written, and returned");
+    client.get("/book/none").await.assert_status(204).assert_text("");
+    client.get("/book/changed").expect_status(500).await.assert_text("it failed");
+    client.get("/book/log").await.assert_text("logged");
+    client.get("/book/other").expect_status(404).await.assert_text("no such path");
+    assert_eq!(client.get("/book/large").await.text().len(), 3_000_000);
+    client.head("/book/large").await.assert_status(200).assert_text("");
+    // Not read: what is left of the body is no request.
+    for _ in 0..4 {
+        let unread = ask(&app, http::Request::post("/none"), vec![0; 100_000]).await;
+        assert_eq!(unread.status(), 204);
+    }
+
+    let failed = ask(&app, get("/fails"), "").await;
+    assert_eq!(failed.status(), 502);
+    let found = causes(&failed);
+    assert!(
+        found.contains("ValueError: no such page in the book") && found.contains("it ended with status 1"),
+        "{found}"
+    );
+    client.get("/book/closed").await;
+    let half = ask(&app, get("/half"), "").await;
+    assert_eq!(half.status(), 200);
+    assert!(text(half).await.is_err());
+    client.get("/book/closed").await.assert_text("2");
+    // Three at once
+    let (one, two, three) =
+        tokio::join!(ask(&app, get("/large"), ""), ask(&app, get("/large"), ""), ask(&app, get("/large"), ""));
+    for answer in [one, two, three] {
+        assert_eq!(text(answer).await.unwrap().len(), 3_000_000);
+    }
+}
+
+#[tokio::test]
+async fn the_adapter_lets_no_header_split_and_ends_when_it_is_told_to() {
+    let Some(mut adapter) = Adapter::start("wsgi-end", "book:unchecked") else { return };
+    let app = adapter.asked();
+    let split = ask(&app, get("/header"), "").await;
+    assert_eq!(split.status(), 502);
+    assert!(causes(&split).contains("a control character in the header"), "{}", causes(&split));
+    // One under way goes on; what is idle is closed.
+    let page = ask(&app, get("/environ"), "").await;
+    assert_eq!(page.status(), 200);
+    assert!(page.headers().contains_key("content-length"), "of one piece, whose length is known");
+    let under_way = ask(&app, get("/large"), "").await;
+    adapter.control.shutdown(std::net::Shutdown::Both).unwrap();
+    assert_eq!(text(under_way).await.unwrap().len(), 3_000_000);
+    until("the adapter has ended", || adapter.process.try_wait().unwrap().is_some()).await;
+    assert!(adapter.process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_adapter_takes_a_factory_and_says_what_it_does_not_find() {
+    let Some(adapter) = Adapter::start("wsgi-factory", "book:Factory.make()") else { return };
+    assert_eq!(ask(&adapter.asked(), get("/environ"), "").await.status(), 200);
+    let python = program("python3").unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wsgi/adapter.py");
+    for (application, expected) in [
+        ("book:nothing", "expected `nothing` in the module book, found none"),
+        ("book:PLAIN", "expected an application at book:PLAIN, found [("),
+        ("nobook", "No module named 'nobook'"),
+        ("none.ini", "PasteDeploy is not installed"),
+    ] {
+        let listener =
+            std::os::unix::net::UnixListener::bind(adapter.folder.0.join(format!("{}.sock", expected.len()))).unwrap();
+        let mut command = Command::new(&python);
+        command.args(["-B", script, "--path"]).arg(&adapter.folder.0).arg(application);
+        let output = command.stdin(std::os::fd::OwnedFd::from(listener)).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{application}");
+        // Where it is installed, it does not find the file.
+        assert!(error.contains(expected) || (application == "none.ini" && error.contains("none.ini")), "{error}");
+    }
+}
