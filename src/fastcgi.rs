@@ -227,7 +227,7 @@ impl FastCgi {
         self
     }
 
-    async fn answer(&self, req: Request) -> Result<Response> {
+    pub(crate) async fn answer(&self, req: Request) -> Result<Response> {
         let to = self.to.as_ref().map_err(|problem| Error::internal(problem.clone()))?;
         if req.method() == Method::CONNECT {
             return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "an application by FastCGI opens no tunnels"));

@@ -103,6 +103,9 @@ pub mod template;
 #[cfg(feature = "multipart")]
 pub mod upload;
 
+#[cfg(all(feature = "wsgi", unix))]
+pub mod wsgi;
+
 pub mod layers;
 
 #[doc = include_str!("../docs/guide.md")]

@@ -60,3 +60,5 @@ mod tower;
 mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;
+#[cfg(all(feature = "wsgi", unix))]
+mod wsgi;

@@ -36,7 +36,7 @@ impl Server {
     pub async fn answer_cgi(&self, app: impl Service + 'static) -> Result<()> {
         let app = BoxService::new(app);
         let capabilities = Capabilities::new().processes(true).run_once(true);
-        let life = match Life::start_at(&app, Vec::new(), Some(capabilities)) {
+        let life = match Life::start_at(&app, Vec::new(), "", Some(capabilities)) {
             Ok(life) => life,
             Err(failed) => return Err(failed.told().await),
         };

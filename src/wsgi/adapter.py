@@ -3,21 +3,25 @@
     python3 adapter.py [--path FOLDER]... [--threads N] [--multiprocess] APPLICATION
 
 APPLICATION is `module:attribute` (`shop.wsgi:application`; of `module` alone `application` or `app` is taken; with `()` at its end the
-attribute is called first, for a factory), or a PasteDeploy file `production.ini`, `production.ini#name`, for which PasteDeploy has to
-be installed. FOLDER is put before `sys.path`.
+attribute is called first, for a factory), a file of such a module `./shop.wsgi:attribute`, or a PasteDeploy file `production.ini`,
+`production.ini#name`, for which PasteDeploy has to be installed. FOLDER is put before `sys.path`.
 
 Where the environment names a control channel in PURLIN_CONTROL, the line `ready` is written into it once requests are taken, and
-its end means: finish what is under way, and exit. SIGTERM means the same.
+its end means: finish what is under way, and exit. SIGTERM means the same, where there is no such channel.
 
 One connection has one request at a time (another one is refused, as FastCGI has it: FCGI_CANT_MPX_CONN), and may be kept for the
-next. An application that fails has its traceback in the request's standard error, and the request ends with the status 1: whoever
-asked then knows that no answer comes, or that it is not whole.
+next. An application that fails before it has answered is told of in an answer of its own, with the header `Purlin-Wsgi-Failed`; one
+that fails later has its traceback in the request's standard error, and the request ends with the status 1: whoever asked then
+knows that the answer is not whole.
 
 Nothing beyond Python's own library is needed; Python 3.8 or later.
 """
 
 import argparse
 import importlib
+import importlib.machinery
+import importlib.util
+import json
 import os
 import select
 import signal
@@ -36,6 +40,8 @@ KEEP_CONN = 1
 COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
 HEADER = struct.Struct('!BBHHBx')
 MAX_CONTENT = 0xfff8
+# The header of the answer that tells of a failure; no application can send it.
+FAILED = 'purlin-wsgi-failed'
 # A request's parameters: more than any server lets through.
 MAX_PARAMS = 1 << 20
 
@@ -66,34 +72,31 @@ def end(request, app, protocol=COMPLETE):
 
 
 def pairs(content):
-    """Names and values (§3.4)."""
-    at, found = 0, []
-
-    def length():
-        nonlocal at
-        if at >= len(content):
-            raise Refused('a name or a value is missing')
-        short = content[at]
-        if short < 0x80:
-            at += 1
-            return short
-        if at + 4 > len(content):
-            raise Refused('half the length of a name or a value')
-        long = struct.unpack_from('!I', content, at)[0] & 0x7fffffff
-        at += 4
-        return long
-
-    while at < len(content):
-        name, value = length(), length()
-        if at + name + value > len(content):
-            raise Refused('half a name or a value')
-        found.append((content[at:at + name], content[at + name:at + name + value]))
-        at += name + value
+    """Names and values (§3.4), as text in which each character is a byte (PEP 3333, "Unicode Issues")."""
+    text = content.decode('latin-1')
+    at, all_of_it, found = 0, len(content), {}
+    try:
+        while at < all_of_it:
+            name = content[at]
+            if name > 127:
+                name = (name & 127) << 24 | content[at + 1] << 16 | content[at + 2] << 8 | content[at + 3]
+                at += 3
+            value = content[at + 1]
+            if value > 127:
+                value = (value & 127) << 24 | content[at + 2] << 16 | content[at + 3] << 8 | content[at + 4]
+                at += 3
+            middle = at + 2 + name
+            at = middle + value
+            found[text[middle - name:middle]] = text[middle:at]
+    except IndexError:
+        raise Refused('half the length of a name or a value') from None
+    if at > all_of_it:
+        raise Refused('half a name or a value')
     return found
 
 
 def pair(name, value):
-    return bytes([len(name), len(value)]) + name + value
+    return bytes([len(name), len(value)]) + name.encode() + value.encode()
 
 
 class Connection:
@@ -146,9 +149,9 @@ class Connection:
         if kind != GET_VALUES:
             self.send(record(UNKNOWN_TYPE, 0, bytes([kind]) + b'\0' * 7))
             return
-        threads = b'%d' % self.threads
-        known = {b'FCGI_MAX_CONNS': threads, b'FCGI_MAX_REQS': threads, b'FCGI_MPXS_CONNS': b'0'}
-        asked = [name for name, _ in pairs(content) if name in known]
+        threads = str(self.threads)
+        known = {'FCGI_MAX_CONNS': threads, 'FCGI_MAX_REQS': threads, 'FCGI_MPXS_CONNS': '0'}
+        asked = [name for name in pairs(content) if name in known]
         self.send(record(GET_VALUES_RESULT, 0, b''.join(pair(name, known[name]) for name in asked)))
 
 
@@ -259,6 +262,8 @@ class Answer:
         self.errors = errors
         self.head = None
         self.sent = False
+        # Of its failure, in its place.
+        self.told = False
 
     def start(self, status, headers, exc_info=None):
         """`start_response`."""
@@ -282,8 +287,8 @@ class Answer:
                 raise AssertionError('%s is for the server to say' % name)
             if any(ord(letter) < 32 and letter != '\t' or letter == '\x7f' for letter in name + value):
                 raise AssertionError('a control character in the header %r: %r' % (name, value))
-            if name.lower() == 'status':
-                raise AssertionError('the header Status is for the server to say')
+            if name.lower() in ('status', FAILED):
+                raise AssertionError('the header %s is for the server to say' % name)
             length = length or name.lower() == 'content-length'
             lines.append(name + ': ' + value)
         if any(ord(letter) < 32 for letter in status):
@@ -325,9 +330,9 @@ class Answer:
             return True
         except Gone:
             return False
-        except BaseException:
-            self.errors.write(traceback.format_exc())
-            return False
+        except BaseException as error:  # SystemExit too: an application does not end its process
+            self.failed(error)
+            return self.told
         finally:
             # Whatever happened (PEP 3333).
             close = getattr(result, 'close', None)
@@ -336,6 +341,26 @@ class Answer:
                     close()
                 except BaseException:
                     self.errors.write(traceback.format_exc())
+
+
+    def failed(self, error):
+        """Tells of a failure: in place of the answer, or after the half of it that has left."""
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_globals is globals():
+            frames = frames.tb_next
+        told = ''.join(traceback.format_exception(type(error), error, frames))
+        if self.sent:
+            self.errors.write(told)
+            return
+        account = {
+            'what': traceback.format_exception_only(type(error), error)[-1].strip()[:2000],
+            # The innermost first.
+            'places': [[at.filename, at.lineno or 0] for at in reversed(traceback.extract_tb(frames))][:50],
+            'traceback': told[-20000:],
+        }
+        self.head = ['Status: 500 Internal Server Error', 'Content-Type: application/json', FAILED + ': 1']
+        self.told = True
+        self.send(json.dumps(account).encode())
 
 
 class Server:
@@ -418,8 +443,7 @@ class Server:
         return whole
 
     def environ(self, params, body, errors):
-        # Bytes as text, each one a character (PEP 3333, "Unicode Issues").
-        environ = {name.decode('latin-1'): value.decode('latin-1') for name, value in pairs(params)}
+        environ = pairs(params)
         environ.setdefault('SCRIPT_NAME', '')
         environ.setdefault('PATH_INFO', '')
         https = environ.get('HTTPS', 'off').lower() in ('on', '1')
@@ -476,7 +500,13 @@ def load(name):
             logging.config.fileConfig(path, defaults, disable_existing_loggers=False)
         return loadapp('config:' + path, name=section or None)
     module, _, attribute = name.partition(':')
-    found = importlib.import_module(module)
+    if os.sep in module or module.endswith('.wsgi'):
+        loader = importlib.machinery.SourceFileLoader('purlin_wsgi_application', os.path.abspath(module))
+        found = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        sys.modules[loader.name] = found
+        loader.exec_module(found)
+    else:
+        found = importlib.import_module(module)
     if not attribute:
         attribute = next((usual for usual in ('application', 'app') if hasattr(found, usual)), 'application')
     call = attribute.endswith('()')
@@ -500,13 +530,16 @@ def main():
     parser.add_argument('--multiprocess', action='store_true')
     options = parser.parse_args()
     # The folder of this file is no place of modules.
-    sys.path[:1] = [os.path.abspath(path) for path in options.path]
+    sys.path[:1] = [os.path.abspath(path) for path in options.path] or [os.getcwd()]
     # The socket gets another number: what reads standard input, in the application, shall find nothing there.
     listener = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     listener.setblocking(False)
+    # What the application starts is told nothing of them.
+    for name in ('LISTEN_FDS', 'LISTEN_FDS_FIRST_FD'):
+        os.environ.pop(name, None)
     number = os.environ.pop('PURLIN_CONTROL', None)
     control = None
     if number is not None:
@@ -514,9 +547,9 @@ def main():
         os.set_inheritable(control.fileno(), False)
         control.setblocking(True)
     server = Server(load(options.application), listener, max(1, options.threads), options.multiprocess)
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    # The site decides when it ends: Ctrl-C reaches both.
+    # The site decides when it ends: Ctrl-C, and what ends a whole group of processes, reach both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if control else lambda *_: server.stop())
     server.run(control)
 
 

@@ -48,6 +48,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         ("tower", cfg!(feature = "tower"), "tower layers and services"),
         ("validation", cfg!(feature = "validation"), "rules by garde"),
         ("webhook", cfg!(feature = "webhook"), "reports to a webhook"),
+        ("wsgi", cfg!(feature = "wsgi"), "applications in Python (a real Flask)"),
         ("zstd", cfg!(feature = "zstd"), "zstd"),
     ];
     let off: String = (features.iter().filter(|(_, is_on, _)| !is_on))

@@ -1,12 +1,14 @@
 //! The built-in applications.
 
 use super::layers::{StaticFilesOptions, static_files};
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "proxy", all(feature = "wsgi", unix)))]
 use super::{Count, Limit};
 use super::{Size, given, status_of};
 use crate::deploy::registry::{Registry, fields_of};
 use crate::{Cascade, Result};
 use serde::Deserialize;
+#[cfg(all(feature = "wsgi", unix))]
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Registers them.
@@ -39,7 +41,7 @@ pub(super) fn register(registry: Registry) -> Registry {
         .doc("Asks one application after another: `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.")
         .option("passes", "[404, 405]", "by which statuses an application passes the request on")
         .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the next");
-    proxy(registry)
+    wsgi(proxy(registry))
 }
 
 /// What the key `cascade` is listed as.
@@ -116,4 +118,94 @@ struct PasteStaticOptions {
     document_root: PathBuf,
     #[serde(default)]
     cache_max_age: Option<u64>,
+}
+
+#[cfg(all(feature = "wsgi", unix))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WsgiOptions {
+    app: String,
+    #[serde(default)]
+    folder: Option<PathBuf>,
+    #[serde(default)]
+    python: Option<PathBuf>,
+    #[serde(default)]
+    path: Vec<PathBuf>,
+    #[serde(default)]
+    processes: Option<Count>,
+    #[serde(default)]
+    threads: Option<Count>,
+    #[serde(default)]
+    timeout: Option<Limit>,
+    #[serde(default)]
+    queue_timeout: Option<Limit>,
+    #[serde(default)]
+    start_timeout: Option<Limit>,
+    #[serde(default)]
+    drain: Option<Limit>,
+    #[serde(default)]
+    max_requests: Option<Count>,
+    #[serde(default)]
+    max_memory: Option<Size>,
+    #[serde(default)]
+    lazy: Option<bool>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    pass_env: Vec<String>,
+    #[serde(default)]
+    authorization: Option<bool>,
+    #[serde(default)]
+    cookies: Option<bool>,
+    #[serde(default)]
+    hold_bodies: Option<bool>,
+}
+
+#[cfg(all(feature = "wsgi", unix))]
+fn wsgi(registry: Registry) -> Registry {
+    registry
+        .app("purlin:wsgi", |options: WsgiOptions, section| {
+            let folder = section.path("folder", options.folder.unwrap_or_default());
+            let wsgi = crate::wsgi::Wsgi::app(options.app).folder(folder).pass_env(&options.pass_env);
+            let wsgi = options.path.into_iter().fold(wsgi, |wsgi, path| wsgi.path(section.path("path", path)));
+            let wsgi = options.env.iter().fold(wsgi, |wsgi, (name, value)| wsgi.env(name, value));
+            // One without a slash is looked for in `PATH`.
+            let python = options.python.map(|python| match python.components().count() {
+                1 => python,
+                _ => section.path("python", python),
+            });
+            let wsgi = python.into_iter().fold(wsgi, |wsgi, python| wsgi.python(python));
+            Ok(given!(
+                wsgi,
+                options: processes as |count: Count| count.0, threads as |count: Count| count.0,
+                timeout as |limit: Limit| limit.0, queue_timeout as |limit: Limit| limit.0,
+                start_timeout as |limit: Limit| limit.0, drain as |limit: Limit| limit.0,
+                max_requests as |count: Count| count.0 as u64, max_memory as |size: Size| size.0, lazy, authorization,
+                cookies, hold_bodies
+            ))
+        })
+        .doc("Runs a WSGI application in processes of Python's.")
+        .option("app", "", "its name, as \"shop.web:app\"; must be set")
+        .option("folder", "that of the file", "where it runs, and is imported from")
+        .option("python", "\"python3\"", "the interpreter; that of a virtual environment is in its bin/")
+        .option("path", "[]", "folders to import from, instead")
+        .option("processes", "2", "of them")
+        .option("threads", "4", "in each of them")
+        .option("timeout", "\"60s\"", "for the head of an answer, and for the next piece of it")
+        .option("queue_timeout", "\"5s\"", "for a thread to be free")
+        .option("start_timeout", "\"30s\"", "for a process to import the application")
+        .option("drain", "\"8s\"", "for what is under way in a process that is replaced or stopped")
+        .option("max_requests", "never", "after how many a process is replaced")
+        .option("max_memory", "never", "with how much resident memory a process is replaced")
+        .option("lazy", "false", "whether the processes are started with the first request")
+        .option("env", "{}", "variables of its environment: a table")
+        .option("pass_env", "[]", "variables of this process that it is given")
+        .option("authorization", "false", "whether it is given the header `Authorization`")
+        .option("cookies", "true", "whether it is given the client's cookies")
+        .option("hold_bodies", "true", "whether a body of unknown length is held back until that is known")
+}
+
+#[cfg(not(all(feature = "wsgi", unix)))]
+fn wsgi(registry: Registry) -> Registry {
+    registry
 }
