@@ -20,6 +20,7 @@
 //! | `answer_within` | `"30s"` | from the request's arrival to the head of its answer |
 //! | `server.listen` | `"127.0.0.1:8000"` | one [`Listen`], or a list |
 //! | `server.runtime` | `"shared"` | one work-stealing [`Runtime`], or one `"per-core"` |
+//! | `server.processes` | `1` | several serve the same sockets, on unix |
 //! | `server.http2` | `true` | HTTP/2 as well as HTTP/1.1, with the feature `http2` |
 //! | `server.header_timeout` | `"15s"` | for the head of a request to arrive |
 //! | `server.body_timeout` | `"30s"` | for the next piece of a request's body to arrive |
@@ -338,6 +339,9 @@ pub struct ServerConfig {
     pub listen: Vec<Listen>,
     /// How the cores are used.
     pub runtime: Runtime,
+    /// How many processes serve the same sockets: see [`Server::prefork`](crate::Server::prefork).
+    #[serde(deserialize_with = "units::count")]
+    pub processes: usize,
     /// HTTP/2 by prior knowledge, as well as HTTP/1.1.
     pub http2: bool,
     /// For the head of a request to arrive.

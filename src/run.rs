@@ -23,8 +23,9 @@ const COMMANDS: [(&str, Command, &str, &str, &[&str]); 10] = [
         "serves the site, until it is interrupted (also without a command)
   FILE  a file that puts applications together, TOML or PasteDeploy's INI: all its servers start; with #NAME that
         application of it, by the server `main` or the only one
+  --processes N  by so many processes that share the sockets, instead of `server.processes`; a FILE says it by `prefork`
   --json  prints a line for programs where each server serves",
-        &["--listen", "--json", "--set"],
+        &["--listen", "--processes", "--json", "--set"],
     ),
     (
         "routes",
@@ -175,6 +176,7 @@ struct Arguments {
     /// What follows the command: a file, a key, a method and a path.
     words: Vec<String>,
     listen: Vec<Listen>,
+    processes: Option<usize>,
     set: Vec<(String, String)>,
     headers: Vec<(String, String)>,
     data: Option<String>,
@@ -224,7 +226,8 @@ impl Command {
     }
 }
 
-const OPTIONS: [&str; 8] = ["--listen", "--status", "--help", "--json", "--match", "--set", "--header", "--data"];
+const OPTIONS: [&str; 9] =
+    ["--listen", "--processes", "--status", "--help", "--json", "--match", "--set", "--header", "--data"];
 
 impl Arguments {
     fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
@@ -243,6 +246,12 @@ impl Arguments {
                 "--listen" => {
                     let listen = value("an address")?.parse().map_err(|error| format!("--listen: {error}"))?;
                     read.listen.push(listen);
+                }
+                "--processes" => {
+                    let count = value("a number")?;
+                    let number = count.parse().ok().filter(|count| (1..=1024).contains(count));
+                    let problem = || format!("--processes: expected a number from 1 to 1024, found {count:?}");
+                    read.processes = Some(number.ok_or_else(problem)?);
                 }
                 "--set" => {
                     let set = value("KEY=VALUE")?;
@@ -354,7 +363,15 @@ impl Arguments {
         if self.file().is_none() && !self.set.is_empty() {
             return Err(Error::internal("--set sets a key of a file, and none is named"));
         }
+        if self.file().is_some() && self.processes.is_some() {
+            return Err(Error::internal(
+                "--processes is for a site without a FILE: one says it in its servers, by `prefork`",
+            ));
+        }
         let mut config = Config::load()?;
+        if let Some(processes) = self.processes {
+            config.server.processes = processes;
+        }
         // Of the servers of a file one takes it.
         if !self.listen.is_empty() && self.file().is_none() {
             config.server.listen.clone_from(&self.listen);
@@ -484,7 +501,7 @@ fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Res
         Err(error) => return Err(told(config, stack, error)),
     };
     let line = announcement(bound.addresses(), config.environment.name(), None, as_json);
-    bound.run(|| async { Ok(Announced { app: stack(config)?, line }) })
+    bound.announce(&line).run(|| async { Ok(Announced { app: stack(config)?, line }) })
 }
 
 /// The site cannot be served. Those whom its stack tells of failures are told of this one too; a stack that fails as well has
@@ -544,6 +561,11 @@ impl<S: Service> Service for Announced<S> {
 
     fn start(&self, start: &mut Start) -> Result<()> {
         self.app.start(start)?;
+        // One of several processes leaves it to their parent.
+        #[cfg(unix)]
+        if std::env::var_os(crate::server::prefork::CHILD).is_some() {
+            return Ok(());
+        }
         println!("{}", self.line);
         Ok(())
     }

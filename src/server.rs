@@ -6,6 +6,8 @@ mod cgi;
 mod connection;
 mod gate;
 mod listen;
+#[cfg(unix)]
+pub(crate) mod prefork;
 mod wire;
 #[cfg(all(unix, feature = "workers"))]
 pub(crate) mod worker;
@@ -51,6 +53,7 @@ pub struct Server {
     drain: Duration,
     max_connections: usize,
     capabilities: Capabilities,
+    prefork: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +85,7 @@ impl Server {
             drain: Duration::from_secs(8),
             max_connections: 8192,
             capabilities: Capabilities::new(),
+            prefork: 1,
         }
     }
 
@@ -96,7 +100,8 @@ impl Server {
             .max_headers(config.max_headers)
             .max_header_bytes(config.max_header_bytes)
             .http2(config.http2)
-            .runtime(config.runtime);
+            .runtime(config.runtime)
+            .prefork(config.processes);
         server.listen.clone_from(&config.listen);
         server
     }
@@ -187,6 +192,20 @@ impl Server {
         self
     }
 
+    /// So many processes which serve the same sockets, each of them this executable started once more; by default only this one
+    /// does. On unix systems, and not with [`Runtime::PerCore`].
+    ///
+    /// This process then opens the sockets, starts nothing of the application, and keeps the others alive: one that crashes loses
+    /// its own connections and is back at once, or in a crash loop after a pause. They are told to drain when this one is, and do
+    /// so too if it dies. [`Capabilities::processes`] says it to the application.
+    ///
+    /// Where nothing in a site needs to outlive a crash of something else, one process with all its threads answers the same
+    /// number of requests with less memory.
+    pub fn prefork(mut self, processes: usize) -> Self {
+        self.prefork = processes.max(1);
+        self
+    }
+
     /// Opens the sockets. No request is lost from here on: those that come before [`Bound::serve`] wait.
     ///
     /// # Errors
@@ -196,18 +215,32 @@ impl Server {
         if self.listen.is_empty() {
             self.listen.push(Listen::Tcp(([127, 0, 0, 1], 8000).into()));
         }
-        // Its socket is another, which was handed over to it.
-        #[cfg(all(unix, feature = "workers"))]
-        if worker::Seat::of_this_process().is_some() {
-            return Ok(Bound { server: self, sockets: Vec::new(), addresses: Vec::new() });
+        let part = Part::of(&self);
+        if self.prefork > 1 {
+            #[cfg(unix)]
+            prefork::check(&self)?;
+            #[cfg(not(unix))]
+            return Err(crate::Error::internal("`server.processes`: several processes need a unix system"));
         }
-        let shares_port = self.runtime == Runtime::PerCore;
-        let mut sockets = Vec::new();
-        for listen in &self.listen {
-            sockets.extend(Socketed::bind(listen, shares_port, &self.listen)?);
-        }
+        let sockets = match part {
+            #[cfg(unix)]
+            Part::Child => {
+                self.capabilities = self.capabilities.processes(true);
+                prefork::sockets()?
+            }
+            Part::Whole | Part::Parent => {
+                let shares_port = self.runtime == Runtime::PerCore;
+                let mut sockets = Vec::new();
+                for listen in &self.listen {
+                    sockets.extend(Socketed::bind(listen, shares_port, &self.listen)?);
+                }
+                sockets
+            }
+            // Its socket is another, which was handed over to it; or none.
+            _ => Vec::new(),
+        };
         let addresses = sockets.iter().map(Socketed::address).collect::<Result<_>>()?;
-        Ok(Bound { server: self, sockets, addresses })
+        Ok(Bound { server: self, part, sockets, addresses, line: None })
     }
 
     /// Serves one connection that is there already, until it ends: for tests, and for what is no socket.
@@ -238,23 +271,58 @@ impl Default for Server {
     }
 }
 
-/// The environment variable by which a process knows that it is one of several which serve the same sockets.
-#[cfg(unix)]
-#[cfg_attr(not(feature = "workers"), allow(dead_code))]
-pub(crate) const CHILD: &str = "PURLIN_SERVER";
-
 /// A server whose sockets are open.
 #[derive(Debug)]
 pub struct Bound {
     server: Server,
+    part: Part,
     sockets: Vec<Socketed>,
     addresses: Vec<Listen>,
+    line: Option<String>,
+}
+
+/// What this process does for a server.
+#[derive(Clone, Debug)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// It keeps others alive that serve.
+    Parent,
+    /// It is one of these.
+    #[cfg(unix)]
+    Child,
+    /// It runs what stands below a boundary.
+    #[cfg(all(unix, feature = "workers"))]
+    Worker(worker::Seat),
+    /// Nothing: it is there for another server of the same site.
+    #[cfg(unix)]
+    Nothing,
+}
+
+impl Part {
+    fn of(server: &Server) -> Self {
+        #[cfg(all(unix, feature = "workers"))]
+        if let Some(seat) = worker::Seat::of_this_process() {
+            return if seat.is_of(server) { Self::Worker(seat) } else { Self::Nothing };
+        }
+        #[cfg(unix)]
+        if prefork::is_child() {
+            return if prefork::is_child_of(server) { Self::Child } else { Self::Nothing };
+        }
+        if server.prefork > 1 { Self::Parent } else { Self::Whole }
+    }
 }
 
 impl Bound {
     /// Where it listens, with the port that was found for port 0.
     pub fn addresses(&self) -> &[Listen] {
         &self.addresses
+    }
+
+    /// Printed by this process when others serve that it keeps alive: in them, the application has started.
+    pub(crate) fn announce(mut self, line: &str) -> Self {
+        self.line = Some(line.to_owned());
+        self
     }
 
     /// Serves until `shutdown` is ready, then drains: nothing new is accepted, idle connections are closed, requests under way
@@ -288,6 +356,11 @@ impl Bound {
         let runtime = runtime.context("starting the runtime")?;
         let served = runtime.block_on(async {
             let shutdown = signals()?;
+            #[cfg(unix)]
+            if matches!(self.part, Part::Parent) {
+                // Nothing of the application is made here.
+                return prefork::supervise(self.server, self.sockets, self.line, pin!(shutdown)).await;
+            }
             self.serve(app().await?, shutdown).await
         });
         // A blocking task that never ends must not keep the process.
@@ -297,11 +370,20 @@ impl Bound {
 
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
-        let Self { server, sockets, addresses } = self;
-        #[cfg(all(unix, feature = "workers"))]
-        if let Some(seat) = worker::Seat::of_this_process() {
-            return seat.serve(server, app).await;
-        }
+        #[cfg_attr(not(unix), allow(unused_variables))]
+        let Self { server, part, sockets, addresses, line } = self;
+        #[cfg(unix)]
+        let mut control = match part {
+            Part::Whole => None,
+            Part::Child => Some(prefork::control()?),
+            Part::Parent => return prefork::supervise(server, sockets, line, shutdown).await,
+            #[cfg(feature = "workers")]
+            Part::Worker(seat) => return seat.serve(server, app).await,
+            Part::Nothing => {
+                shutdown.await;
+                return Ok(());
+            }
+        };
         let serving = serving(&server.listen);
         let life = match Life::start_at(&app, addresses.clone(), &serving, Some(server.capabilities)) {
             Ok(life) => life,
@@ -312,6 +394,14 @@ impl Bound {
         for address in &addresses {
             tracing::debug!(target: "purlin::server", %address, "listening");
         }
+        #[cfg(unix)]
+        if let Some(control) = &mut control {
+            control.ready().await;
+            control.ended().await;
+        } else {
+            shutdown.await;
+        }
+        #[cfg(not(unix))]
         shutdown.await;
         wind_down(shared, crew, life, server.drain).await;
         Ok(())

@@ -100,6 +100,8 @@ type Make<T> = dyn Fn(usize, &Arc<Semaphore>) -> Result<(Spawn, T)> + Send + Syn
 struct Slot<T> {
     state: State,
     current: Option<Arc<Process<T>>>,
+    /// Why it failed last.
+    failed: Option<Error>,
 }
 
 /// How a place is.
@@ -216,7 +218,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         limits: Limits,
         make: impl Fn(usize, &Arc<Semaphore>) -> Result<(Spawn, T)> + Send + Sync + 'static,
     ) -> Self {
-        let slots = (0..processes).map(|_| Slot { state: State::Asleep, current: None }).collect();
+        let slots = (0..processes).map(|_| Slot { state: State::Asleep, current: None, failed: None }).collect();
         Self(Arc::new(Crew {
             what,
             make: Box::new(make),
@@ -288,22 +290,35 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         locked(&self.0.slots).iter().filter_map(|slot| slot.current.clone()).collect()
     }
 
-    /// Waits until so many are at work; for who has to be sure that all of a new crew are.
-    pub(crate) async fn all_ready(&self) {
+    /// Waits until all are at work for the first time.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of any of them, if that comes before.
+    pub(crate) async fn started(&self) -> Result<()> {
         loop {
             let changed = self.0.changed.notified();
             let mut changed = pin!(changed);
             changed.as_mut().enable();
+            if let Some(error) = locked(&self.0.slots).iter_mut().find_map(|slot| slot.failed.take()) {
+                return Err(error);
+            }
             if self.states().iter().all(|state| *state == State::Ready) {
-                return;
+                return Ok(());
             }
             changed.await;
         }
     }
 
+    fn failed(&self, at: usize, error: Error) {
+        if let Some(slot) = locked(&self.0.slots).get_mut(at) {
+            slot.failed = Some(error);
+        }
+    }
+
     fn set(&self, at: usize, state: State, current: Option<Arc<Process<T>>>) {
         if let Some(slot) = locked(&self.0.slots).get_mut(at) {
-            *slot = Slot { state, current };
+            (slot.state, slot.current) = (state, current);
         }
         self.0.changed.notify_waiters();
     }
@@ -326,6 +341,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             let cause = match started {
                 Ok((child, process)) => match self.attend(at, child, process, &mut stopping).await {
                     Some(cause) => {
+                        self.failed(at, Error::internal(cause.to_string()));
                         tracing::error!(target: "purlin::process", "{cause}");
                         cause.to_string()
                     }
@@ -334,7 +350,9 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 Err(error) => {
                     let (what, number) = (self.0.what, at + 1);
                     tracing::error!(target: "purlin::process", "{what} {number} does not start: {error:#}");
-                    format!("{what} {number} does not start: {}", error.message().lines().next().unwrap_or_default())
+                    let line = error.message().lines().next().unwrap_or_default().to_owned();
+                    self.failed(at, error.context(format!("{what} {number} does not start")));
+                    format!("{what} {number} does not start: {line}")
                 }
             };
             failures = if began.elapsed() < STEADY { failures + 1 } else { 1 };
@@ -604,7 +622,7 @@ mod tests {
     #[tokio::test]
     async fn those_that_are_ready_are_at_work_until_they_are_stopped() {
         let (supervisor, life, mut running) = crew(3, Limits::default(), GOOD);
-        supervisor.all_ready().await;
+        supervisor.started().await.unwrap();
         let numbers: Vec<usize> = supervisor.at_work().iter().map(|process| *process.of()).collect();
         assert_eq!(numbers, [1, 2, 3]);
         life.end(Duration::ZERO).await;
@@ -684,13 +702,13 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(supervisor.states(), [State::Asleep, State::Asleep]);
         supervisor.least_busy().await.unwrap();
-        supervisor.all_ready().await;
+        supervisor.started().await.unwrap();
     }
 
     #[tokio::test]
     async fn the_least_busy_one_is_chosen() {
         let (supervisor, _life, _running) = crew(2, Limits::default(), GOOD);
-        supervisor.all_ready().await;
+        supervisor.started().await.unwrap();
         let first = supervisor.least_busy().await.unwrap();
         let _permit = first.permits.clone().acquire_owned().await.unwrap();
         let second = supervisor.least_busy().await.unwrap();

@@ -496,6 +496,7 @@ fn every_value_says_where_it_comes_from() {
             "server.max_connections = 8192 (default)",
             "server.max_header_bytes = \"64 KiB\" (default)",
             "server.max_headers = 100 (default)",
+            "server.processes = 1 (default)",
             "server.runtime = \"shared\" (default)",
             "templates.reload = true (default)",
             "uploads.folder = \"\" (default)",

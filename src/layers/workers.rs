@@ -336,7 +336,7 @@ impl Middleware for Workers {
             let mut spawn = Spawn::this()?
                 .named(&format!("worker {number}"))
                 .env(worker::SEAT, &seat)
-                .without_env(crate::server::CHILD)
+                .without_env(crate::server::prefork::CHILD)
                 .hand_over(worker::SOCKET, &socket)?;
             for (name, value) in &env {
                 spawn = spawn.env(name, value);

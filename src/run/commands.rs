@@ -286,6 +286,7 @@ mod files {
         }
         for (bound, name, app) in bound {
             let line = announcement(bound.addresses(), environment, Some(&name), as_json);
+            let bound = bound.announce(&line);
             let mut stopped = stopped.clone();
             let app = Announced { app, line };
             running.spawn(async move {

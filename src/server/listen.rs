@@ -43,7 +43,6 @@ impl Socketed {
 
     /// One that another process has opened, and handed over to this one.
     #[cfg(unix)]
-    #[cfg_attr(not(feature = "workers"), allow(dead_code))]
     pub(super) fn handed_over(socket: std::os::fd::OwnedFd) -> Result<Self> {
         let address = socket2::SockRef::from(&socket).local_addr();
         if !address.context("asking a socket for its address")?.is_unix() {

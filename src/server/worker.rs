@@ -38,12 +38,13 @@ impl Seat {
         Some(Self { number: number.parse().ok()?, serving: serving.to_owned() })
     }
 
+    /// Whether the boundary is one of this server's. If not, another one of the site is started beside it, which has it.
+    pub(super) fn is_of(&self, server: &Server) -> bool {
+        self.serving == serving(&server.listen)
+    }
+
     /// Serves what stands below the boundary, until the process that started this one says so, or dies.
     pub(super) async fn serve(self, server: Server, app: BoxService) -> Result<()> {
-        if self.serving != serving(&server.listen) {
-            // Another server of this site is the one, which is started beside this.
-            return std::future::pending().await;
-        }
         let number = self.number;
         let control = spawn::control()?;
         let mut control = control.context(format!("a process with {SEAT} is started by the layer `Workers` only"))?;

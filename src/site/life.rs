@@ -146,6 +146,12 @@ impl Start {
 pub struct Stopping(watch::Receiver<bool>);
 
 impl Stopping {
+    /// Told when the value becomes true.
+    #[cfg(unix)]
+    pub(crate) fn new(stopped: watch::Receiver<bool>) -> Self {
+        Self(stopped)
+    }
+
     /// Returns when the server begins to drain; at once if it has.
     pub async fn wait(&mut self) {
         // An error means that the sender is gone, and the site with it.

@@ -99,6 +99,7 @@ fn the_options_of_a_layer_are_the_methods_of_its_builder() {
             ("sessions", "url"),
             ("static_files", "folder"),
             ("require", "role"),
+            ("workers", "processes"),
         ] {
             if of == layer {
                 assert!(options.remove(arguments), "{of} {arguments}");
@@ -134,6 +135,7 @@ fn the_defaults_that_are_told_are_the_defaults() {
         "purlin:error_documents" => "path = '/errors'",
         "purlin:field_limit" => "fields = 1",
         "purlin:static_files" => "folder = 'src'",
+        "purlin:workers" => "processes = 1",
         _ => "",
     };
     let printed = |name: &str, options: &str| {

@@ -10,6 +10,8 @@ use crate::layers::Compression;
 use crate::layers::Debugger;
 #[cfg(feature = "multipart")]
 use crate::layers::Uploads;
+#[cfg(all(unix, feature = "workers"))]
+use crate::layers::Workers;
 use crate::layers::{
     AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
     MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles, TrustedProxies,
@@ -142,7 +144,7 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
         .option("forwarded", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
         .option("host", "false", "whether the host is believed too");
-    databases(uploads(in_code(registry)))
+    workers(databases(uploads(in_code(registry))))
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -601,6 +603,62 @@ fn debugger(registry: Registry) -> Registry {
 
 #[cfg(not(feature = "debugger"))]
 fn debugger(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(all(unix, feature = "workers"))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkersOptions {
+    processes: Count,
+    #[serde(default)]
+    timeout: Option<Limit>,
+    #[serde(default)]
+    start_timeout: Option<Limit>,
+    #[serde(default)]
+    drain: Option<Time>,
+    #[serde(default)]
+    max_requests: Option<Count>,
+    #[serde(default)]
+    max_memory: Option<Size>,
+    #[serde(default)]
+    max_connections: Option<Count>,
+    #[serde(default)]
+    lazy: Option<bool>,
+    #[serde(default)]
+    threads: Option<Count>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+#[cfg(all(unix, feature = "workers"))]
+fn workers(registry: Registry) -> Registry {
+    registry
+        .layer("purlin:workers", |options: WorkersOptions, _| {
+            let workers = given!(
+                Workers::new(options.processes.0),
+                options: timeout as |limit: Limit| limit.0, start_timeout as |limit: Limit| limit.0,
+                drain as |time: Time| time.0, max_requests as |count: Count| count.0 as u64,
+                max_memory as |size: Size| size.0, max_connections as |count: Count| count.0, lazy,
+                threads as |count: Count| count.0
+            );
+            Ok(options.env.iter().fold(workers, |workers, (name, value)| workers.env(name, value)))
+        })
+        .doc("Runs what stands below in processes of its own.")
+        .option("processes", "", "how many; must be set")
+        .option("timeout", "\"60s\"", "for the head of an answer; then the process is killed")
+        .option("start_timeout", "\"30s\"", "for a process to be ready")
+        .option("drain", "\"8s\"", "for what is under way in a process that is replaced or stopped")
+        .option("max_requests", "not set", "after how many requests a process is replaced")
+        .option("max_memory", "not set", "with how much resident memory a process is replaced")
+        .option("max_connections", "256", "requests in one process at the same time")
+        .option("lazy", "false", "whether they are started with the first request")
+        .option("threads", "one for each core", "of each process")
+        .option("env", "{}", "further environment variables: a table of names and values")
+}
+
+#[cfg(not(all(unix, feature = "workers")))]
+fn workers(registry: Registry) -> Registry {
     registry
 }
 

@@ -40,6 +40,7 @@ pub(in crate::deploy) struct ServerOptions {
     max_headers: Option<Count>,
     max_header_bytes: Option<Buffer>,
     processes: Option<bool>,
+    prefork: Option<Count>,
 }
 
 /// One place, a list of them, or words: a line of a file for Waitress has several.
@@ -105,6 +106,7 @@ fn server_options(registry: Registry) -> Registry {
         .option("max_connections", "8192", "open at the same time")
         .option("max_headers", "100", "in one request")
         .option("max_header_bytes", "\"64 KiB\"", "of one request")
+        .option("prefork", "1", "how many processes serve the same sockets, on unix")
         .option("processes", "false", "whether other processes serve the same site, here or on other machines")
 }
 
@@ -115,7 +117,7 @@ pub(in crate::deploy) fn server(options: ServerOptions, server: Server) -> Resul
         options: runtime, http2, header_timeout as |limit: Limit| limit.0, body_timeout as |limit: Limit| limit.0,
         idle_timeout as |limit: Limit| limit.0, write_timeout as |limit: Limit| limit.0, drain as |time: Time| time.0,
         max_connections as |count: Count| count.0, max_headers as |count: Count| count.0,
-        max_header_bytes as |bytes: Buffer| bytes.0, processes
+        max_header_bytes as |bytes: Buffer| bytes.0, processes, prefork as |count: Count| count.0
     );
     match (options.listen, options.host, options.port) {
         (Some(_), host, port) if host.is_some() || port.is_some() => {
