@@ -3,6 +3,7 @@
 use crate::site::{About, Boundary, Outline, Start, short_name};
 use crate::{Request, Response, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// Answers a request. Handlers, routers, mounted sites and whole stacks are services.
 ///
@@ -37,6 +38,12 @@ pub trait Service: Send + Sync {
     #[doc(hidden)]
     fn below(&'static self, boundary: &mut Boundary) {
         let _ = boundary;
+    }
+
+    /// The same service as one that lives by itself, for work which goes on elsewhere: what stands below a layer of a
+    /// [`Stack`](crate::Stack) is one. `None`, by default: a service that is borrowed has no life of its own.
+    fn owned(&self) -> Option<BoxService> {
+        None
     }
 }
 
@@ -118,6 +125,10 @@ impl Service for Next<'_> {
     fn start(&self, start: &mut Start) -> Result<()> {
         self.0.dyn_start(start)
     }
+
+    fn owned(&self) -> Option<BoxService> {
+        self.0.dyn_owned()
+    }
 }
 
 /// An `async fn(Request, Next<'_>) -> Result<Response>`; implemented for those and nothing else.
@@ -168,7 +179,7 @@ impl<M: Middleware> Middleware for Option<M> {
 }
 
 /// A layer that several routes share.
-impl<M: Middleware> Middleware for std::sync::Arc<M> {
+impl<M: Middleware> Middleware for Arc<M> {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
         (**self).handle(req, next).await.map_err(|error| error.in_layer(short_name::<M>()))
     }
@@ -185,12 +196,12 @@ impl<M: Middleware> Middleware for std::sync::Arc<M> {
 
 /// Any service behind one pointer; cloning it shares the service.
 #[derive(Clone)]
-pub struct BoxService(std::sync::Arc<dyn DynService>);
+pub struct BoxService(Arc<dyn DynService>);
 
 impl BoxService {
     /// Boxes a service, once: a `BoxService` in it would be called through two pointers.
     pub fn new(service: impl Service + 'static) -> Self {
-        Self(std::sync::Arc::new(service))
+        Self(Arc::new(service))
     }
 
     /// The answer as a future which keeps the service alive by itself.
@@ -215,6 +226,34 @@ impl Service for BoxService {
     fn below(&'static self, boundary: &mut Boundary) {
         self.0.dyn_below(boundary);
     }
+
+    fn owned(&self) -> Option<BoxService> {
+        Some(self.clone())
+    }
+}
+
+/// A service that several hold; it lives for as long as one of them does.
+impl<S: Service + 'static> Service for Arc<S> {
+    fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
+        (**self).call(req)
+    }
+
+    fn describe(&self, outline: &mut Outline) {
+        (**self).describe(outline);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        (**self).start(start)
+    }
+
+    fn below(&'static self, boundary: &mut Boundary) {
+        (**self).below(boundary);
+    }
+
+    fn owned(&self) -> Option<BoxService> {
+        // One that is in a box is not put into another.
+        (**self).owned().or_else(|| Some(BoxService(self.clone())))
+    }
 }
 
 /// Any layer behind one pointer, for stacks whose layers are known at run time only.
@@ -232,7 +271,8 @@ impl Service for BoxService {
 /// let app = Stack::new().layer(layers).app(handler(|| async { text("hello") }));
 /// ```
 pub struct BoxMiddleware {
-    layer: Box<dyn DynMiddleware>,
+    // Shared with requests that go on elsewhere: see `Service::owned`.
+    layer: Arc<dyn DynMiddleware>,
     place: &'static std::panic::Location<'static>,
     written: Option<Box<str>>,
 }
@@ -241,7 +281,7 @@ impl BoxMiddleware {
     /// Boxes a layer.
     #[track_caller]
     pub fn new(layer: impl Middleware) -> Self {
-        Self { layer: Box::new(layer), place: std::panic::Location::caller(), written: None }
+        Self { layer: Arc::new(layer), place: std::panic::Location::caller(), written: None }
     }
 
     /// The line of a file that the layer comes from, which the stack then prints instead of the line of code.
@@ -310,6 +350,28 @@ impl Service for Rest<'_> {
             Err(error) => error.in_layer(first.layer.dyn_name()).into(),
         }
     }
+
+    fn owned(&self) -> Option<BoxService> {
+        let next = self.next.owned()?;
+        // From the innermost outwards, as they stand one in the other.
+        let layers = self.layers.iter().rev().map(|boxed| boxed.layer.clone());
+        Some(layers.fold(next, |next, layer| BoxService::new(Around { layer, next })))
+    }
+}
+
+/// A boxed layer around a service, both of which live by themselves.
+struct Around {
+    layer: Arc<dyn DynMiddleware>,
+    next: BoxService,
+}
+
+impl Service for Around {
+    async fn call(&self, req: Request) -> Response {
+        match self.layer.dyn_handle(req, Next::new(&self.next)).await {
+            Ok(response) => response,
+            Err(error) => error.in_layer(self.layer.dyn_name()).into(),
+        }
+    }
 }
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -317,16 +379,17 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// `Service` as a trait object needs it.
 trait DynService: Send + Sync {
     fn dyn_call<'a>(&'a self, req: Request) -> BoxFuture<'a, Response>;
-    fn dyn_answer(self: std::sync::Arc<Self>, req: Request) -> BoxFuture<'static, Response>
+    fn dyn_answer(self: Arc<Self>, req: Request) -> BoxFuture<'static, Response>
     where
         Self: 'static;
     fn dyn_describe(&self, outline: &mut Outline);
     fn dyn_start(&self, start: &mut Start) -> Result<()>;
     fn dyn_below(&'static self, boundary: &mut Boundary);
+    fn dyn_owned(&self) -> Option<BoxService>;
 }
 
 impl<S: Service> DynService for S {
-    fn dyn_answer(self: std::sync::Arc<Self>, req: Request) -> BoxFuture<'static, Response>
+    fn dyn_answer(self: Arc<Self>, req: Request) -> BoxFuture<'static, Response>
     where
         Self: 'static,
     {
@@ -348,6 +411,10 @@ impl<S: Service> DynService for S {
     fn dyn_below(&'static self, boundary: &mut Boundary) {
         Service::below(self, boundary);
     }
+
+    fn dyn_owned(&self) -> Option<BoxService> {
+        Service::owned(self)
+    }
 }
 
 /// `Middleware` as a trait object needs it.
@@ -358,7 +425,7 @@ trait DynMiddleware: Send + Sync {
     fn dyn_name(&self) -> &'static str;
     #[cfg(feature = "deploy")]
     fn dyn_around(
-        self: Box<Self>,
+        self: Arc<Self>,
         next: BoxService,
         place: &'static std::panic::Location<'static>,
         written: Option<Box<str>>,
@@ -368,12 +435,17 @@ trait DynMiddleware: Send + Sync {
 impl<M: Middleware> DynMiddleware for M {
     #[cfg(feature = "deploy")]
     fn dyn_around(
-        self: Box<Self>,
+        self: Arc<Self>,
         next: BoxService,
         place: &'static std::panic::Location<'static>,
         written: Option<Box<str>>,
     ) -> BoxService {
-        BoxService::new(crate::stack::Layered::of_file(*self, next, place, written))
+        match Arc::into_inner(self) {
+            Some(layer) => BoxService::new(crate::stack::Layered::of_file(layer, next, place, written)),
+            None => {
+                unreachable!("a boxed layer is shared by requests, and those come after it was put around a service")
+            }
+        }
     }
 
     fn dyn_handle<'a>(&'a self, req: Request, next: Next<'a>) -> BoxFuture<'a, Result<Response>> {

@@ -4,6 +4,7 @@ use crate::site::{Boundary, Outline, Site, Start, short_name};
 use crate::{BoxService, Middleware, Request, Response, Result, Service};
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// Layers around an application, written in the order in which a request meets them.
@@ -82,6 +83,10 @@ impl<S: Service> Service for App<S> {
     fn below(&'static self, boundary: &mut Boundary) {
         self.service.below(boundary);
     }
+
+    fn owned(&self) -> Option<BoxService> {
+        self.service.owned()
+    }
 }
 
 /// The layers of a stack as one type; implemented by [`Bottom`] and [`Above`].
@@ -124,7 +129,7 @@ impl<L: Layers, M: Middleware> Layers for Above<L, M> {
     fn around<S: Service + 'static>(self, service: S) -> Self::Around<S> {
         self.above.around(L::Level::hold(Layered {
             layer: self.layer,
-            next: service,
+            next: Arc::new(service),
             place: self.place,
             written: None,
         }))
@@ -186,25 +191,26 @@ impl Level for Count<5> {
 #[derive(Clone, Debug)]
 pub struct Layered<M, S> {
     layer: M,
-    next: S,
+    // So that a layer may have the rest of the stack go on elsewhere, on another thread say: see `Service::owned`.
+    next: Arc<S>,
     place: &'static Location<'static>,
     written: Option<Box<str>>,
 }
 
-impl<M: Middleware, S: Service> Layered<M, S> {
+impl<M: Middleware, S: Service + 'static> Layered<M, S> {
     #[track_caller]
     pub(crate) fn new(layer: M, next: S) -> Self {
-        Self { layer, next, place: Location::caller(), written: None }
+        Self { layer, next: Arc::new(next), place: Location::caller(), written: None }
     }
 
     /// The layer stands in a file, at the line that is written there.
     #[cfg(feature = "deploy")]
     pub(crate) fn of_file(layer: M, next: S, place: &'static Location<'static>, written: Option<Box<str>>) -> Self {
-        Self { layer, next, place, written }
+        Self { layer, next: Arc::new(next), place, written }
     }
 }
 
-impl<M: Middleware, S: Service> Service for Layered<M, S> {
+impl<M: Middleware, S: Service + 'static> Service for Layered<M, S> {
     fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
         Carrying { handling: self.layer.handle(req, &self.next), layer: short_name::<M> }
     }
