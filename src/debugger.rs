@@ -13,5 +13,5 @@ mod record;
 mod tell;
 mod workbench;
 
-pub(crate) use engine::{Captured, capture};
+pub(crate) use engine::{Captured, Watching, capture};
 pub(crate) use workbench::Workbench;

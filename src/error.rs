@@ -214,6 +214,15 @@ impl Error {
     #[track_caller]
     pub fn from_boxed(cause: Box<dyn StdError + Send + Sync + 'static>) -> Self {
         // One of ours, which went through somebody's box, comes back as it was.
+        let cause = match cause.downcast::<std::io::Error>() {
+            // Through a reader, which has no other errors.
+            Ok(error) if error.get_ref().is_some_and(|inner| inner.is::<Boxed>()) => match error.into_inner() {
+                Some(inner) => inner,
+                None => unreachable!("it was looked at in the line above"),
+            },
+            Ok(error) => error,
+            Err(cause) => cause,
+        };
         match cause.downcast::<Boxed>() {
             Ok(own) => own.0,
             Err(cause) => Self::with(StatusCode::INTERNAL_SERVER_ERROR, Message::Cause(cause)),

@@ -53,21 +53,29 @@ pub(crate) struct Recording(Arc<Recorded>);
 struct Recorded {
     since: Instant,
     most: usize,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// The spans that the request is in, outermost first. Each thread that works on a part of it is in its own.
+    entered: Mutex<Vec<Id>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Line>,
     spans: VecDeque<(Id, Span)>,
-    /// Outermost first.
-    entered: Vec<Id>,
 }
 
 impl Recording {
     /// Of at most so many lines.
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Recorded { since: Instant::now(), most, state: Mutex::default() }))
+        Self(Arc::new(Recorded { since: Instant::now(), most, state: Arc::default(), entered: Mutex::default() }))
+    }
+
+    /// That of this thread, for a part of the request that goes on elsewhere: in the spans that this thread is in now.
+    pub(crate) fn elsewhere() -> Option<Self> {
+        let here = Self::current()?;
+        let entered = Mutex::new(here.entered().clone());
+        let Recorded { since, most, ref state, .. } = *here.0;
+        Some(Self(Arc::new(Recorded { since, most, state: state.clone(), entered })))
     }
 
     /// That of this thread.
@@ -82,6 +90,10 @@ impl Recording {
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entered(&self) -> MutexGuard<'_, Vec<Id>> {
+        self.0.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,14 +145,14 @@ pub(crate) fn record(id: &Id, fields: impl FnOnce() -> Vec<(String, String)>) {
 /// This thread is in a span from now on.
 pub(crate) fn enter(id: &Id) {
     if let Some(recording) = Recording::current() {
-        recording.locked().entered.push(id.clone());
+        recording.entered().push(id.clone());
     }
 }
 
 /// And now no more.
 pub(crate) fn exit(id: &Id) {
     if let Some(recording) = Recording::current() {
-        let entered = &mut recording.locked().entered;
+        let mut entered = recording.entered();
         if let Some(at) = entered.iter().rposition(|other| other == id) {
             entered.remove(at);
         }
@@ -152,9 +164,9 @@ pub(crate) fn spans() -> Vec<Span> {
     let Some(recording) = Recording::current() else {
         return Vec::new();
     };
-    let state = recording.locked();
+    let (state, entered) = (recording.locked(), recording.entered());
     let known = |id: &Id| state.spans.iter().find(|(other, _)| other == id).map(|(_, span)| span.clone());
-    state.entered.iter().rev().take(MOST_SPANS).filter_map(known).collect()
+    entered.iter().rev().take(MOST_SPANS).filter_map(known).collect()
 }
 
 pin_project_lite::pin_project! {

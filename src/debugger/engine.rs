@@ -41,6 +41,23 @@ pub(crate) fn capture() -> Captured {
     Some(Arc::new(Moment { capture, at_once, backtrace }))
 }
 
+/// Who watches this thread, for a part of its work that goes on elsewhere.
+pub(crate) struct Watching(Option<Snapshots>);
+
+impl Watching {
+    pub(crate) fn of_here() -> Self {
+        Self(Snapshots::current())
+    }
+
+    /// Has them watch this thread, too.
+    pub(crate) fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(snapshots) => snapshots.scope(work),
+            None => work(),
+        }
+    }
+}
+
 /// So many records' frames are kept; those of others are found anew.
 const KEPT_STACKS: usize = 8;
 
