@@ -24,7 +24,7 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
-//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), and the hard parts of HTTP: [`negotiate`],
+//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), [`pool`] (threads for what blocks), and the hard parts of HTTP: [`negotiate`],
 //!   [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`.
 //! - [`layers`]: one file, one struct, one `handle` each.
@@ -81,6 +81,7 @@ pub mod media_type;
 mod multipart;
 mod nearest;
 pub mod negotiate;
+pub mod pool;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod range;

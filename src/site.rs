@@ -41,6 +41,12 @@ pub struct LayerInfo {
     pub process: Option<String>,
     /// Whether what stands below it runs in other processes.
     pub boundary: bool,
+    /// Whether an application put it there by itself, which found none above it.
+    pub installed: bool,
+    /// What it stands in for where nobody above provides it.
+    stands_in: Option<TypeId>,
+    /// For a layer of some handlers: as `route`, of each.
+    among: Option<Vec<String>>,
     provides: Vec<Noun>,
     needs: Vec<Need>,
     #[cfg(feature = "database")]
@@ -110,6 +116,9 @@ impl About {
             route: None,
             process: None,
             boundary: false,
+            installed: false,
+            stands_in: None,
+            among: None,
             provides: Vec::new(),
             needs: Vec::new(),
             #[cfg(feature = "database")]
@@ -157,6 +166,7 @@ impl About {
     /// Of what the layer says to provide so far, only this counts: it is not in the way of every request.
     pub(crate) fn provides_at_most(&mut self, noun: Option<TypeId>) {
         for layer in &mut self.layers {
+            layer.stands_in = noun;
             layer.provides.retain(|provided| Some(provided.id) == noun);
         }
     }
@@ -169,6 +179,16 @@ impl About {
     /// A `T` is used where there is one: a layer that provides it must stand above, if it is there at all.
     pub fn wants<T: 'static>(&mut self) -> &mut Self {
         self.need::<T>(true, "")
+    }
+
+    /// Whether it says to provide a `T`.
+    pub(crate) fn is_provider<T: 'static>(
+        describe: impl FnOnce(&mut About),
+        place: &'static Location<'static>,
+    ) -> bool {
+        let mut about = Self::new(place);
+        describe(&mut about);
+        about.layers.iter().any(|layer| layer.provides(Noun::of::<T>()))
     }
 
     pub(crate) fn need<T: 'static>(&mut self, optional: bool, hint: &'static str) -> &mut Self {
@@ -227,6 +247,8 @@ pub struct Needs {
     body_after_holder: bool,
     whole_request: bool,
     after_whole_request: bool,
+    pool: bool,
+    blocks: bool,
 }
 
 impl Needs {
@@ -251,6 +273,25 @@ impl Needs {
     pub fn whole_request(&mut self) {
         self.body.push("Request");
         self.whole_request = true;
+    }
+
+    /// There is a pool of threads in the request.
+    pub(crate) fn pool(&mut self) {
+        self.pool = true;
+    }
+
+    /// The handler is no `async fn`, and is run on that pool.
+    pub(crate) fn blocks(&mut self) {
+        self.pool = true;
+        self.blocks = true;
+    }
+
+    pub(crate) fn is_pool_needed(&self) -> bool {
+        self.pool
+    }
+
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.blocks
     }
 
     /// One more argument of the handler.
@@ -368,6 +409,7 @@ impl Outline {
             layer.mount.clone_from(&self.prefix);
             layer.host.clone_from(&self.host);
             layer.route = self.route.as_ref().map(|route| route.name.clone());
+            layer.installed = layer.stands_in.is_some_and(|noun| !self.is_provided(noun));
             self.told = self.told.take().or(layer.told.take());
             let line = layer.line();
             let who = format!("the layer {} ({line})", layer.name);
@@ -393,6 +435,38 @@ impl Outline {
         self.boundary = boundary;
     }
 
+    /// A layer that an application puts around some of its handlers by itself, unless a layer above provides a `T`.
+    ///
+    /// The handlers are told by their methods and paths; `None` is for the one that has no route.
+    pub(crate) fn install<T: 'static>(
+        &mut self,
+        place: &'static Location<'static>,
+        handlers: Option<Vec<(Option<&Method>, &str)>>,
+        describe: impl FnOnce(&mut About),
+    ) {
+        if self.is_provided(TypeId::of::<T>()) {
+            return;
+        }
+        let among = handlers.map(|handlers| {
+            let name = |(method, path): (Option<&Method>, &str)| in_words(method, &join(&self.prefix, path));
+            handlers.into_iter().map(name).collect()
+        });
+        let describe = |about: &mut About| {
+            describe(about);
+            if let Some(layer) = about.current() {
+                layer.stands_in = Some(TypeId::of::<T>());
+                layer.among = among;
+            }
+        };
+        self.layer(place, describe, |_| {});
+    }
+
+    fn is_provided(&self, noun: TypeId) -> bool {
+        // In the same process, that is.
+        let mut here = self.scope.iter().filter(|&&layer| self.boundary.is_none_or(|boundary| layer >= boundary));
+        here.any(|&layer| self.layers[layer].provides.iter().any(|provided| provided.id == noun))
+    }
+
     /// A route; its path and name are its own, without those of mounts.
     pub(crate) fn route(&mut self, mut route: RouteInfo) {
         route.path = join(&self.prefix, &route.path);
@@ -410,7 +484,7 @@ impl Outline {
         draw: impl FnOnce(&mut Outline),
     ) {
         let path = join(&self.prefix, path);
-        let name = format!("{} {path}", method.map_or("any method of", Method::as_str));
+        let name = in_words(method, &path);
         self.within(InRoute { name, place, route: Some((method.cloned(), path)) }, draw);
     }
 
@@ -424,6 +498,11 @@ impl Outline {
         let before = self.route.replace(route);
         draw(self);
         self.route = before;
+    }
+
+    /// Whether the walk is within a route, or the fallback of a router.
+    pub(crate) fn is_in_route(&self) -> bool {
+        self.route.is_some()
     }
 
     /// A handler, with what its arguments need of the layers above.
@@ -627,6 +706,7 @@ impl Site {
         };
         let met = |layer: &&LayerInfo| {
             below(&layer.mount)
+                && layer.among.as_ref().is_none_or(|among| among.iter().any(|of| of_route(of)))
                 && layer.route.as_deref().is_none_or(of_route)
                 && is_of_host(layer.host.as_deref(), host)
         };
@@ -750,6 +830,9 @@ impl Site {
             for (name, value) in &layer.options {
                 table.push_str(&format!("  {name}={value}"));
             }
+            if layer.installed {
+                table.push_str("  (installed by the application)");
+            }
             table.push('\n');
         }
         if let Some(boundary) = self.layers.last().filter(|layer| layer.boundary) {
@@ -808,6 +891,11 @@ pub(crate) fn short_name<T: ?Sized>() -> &'static str {
     let outer = name.split('<').next().unwrap_or(name);
     let start = outer.rfind("::").map_or(0, |at| at + 2);
     &name[start..]
+}
+
+/// A method and a path as they name a route: `GET /posts/{id}`.
+fn in_words(method: Option<&Method>, path: &str) -> String {
+    format!("{} {path}", method.map_or("any method of", Method::as_str))
 }
 
 fn join(prefix: &str, path: &str) -> String {

@@ -5,6 +5,7 @@ mod access_log;
 mod basic_auth;
 #[cfg(feature = "auth")]
 mod bearer_auth;
+mod blocking;
 mod body_limit;
 #[cfg(feature = "database")]
 mod commit_when;
@@ -45,6 +46,7 @@ pub use access_log::AccessLog;
 pub use basic_auth::BasicAuth;
 #[cfg(feature = "auth")]
 pub use bearer_auth::BearerAuth;
+pub use blocking::Blocking;
 pub use body_limit::BodyLimit;
 #[cfg(feature = "database")]
 pub use commit_when::CommitWhen;

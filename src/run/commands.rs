@@ -31,6 +31,7 @@ fn layer(layer: &LayerInfo) -> Value {
     json!({
         "name": layer.name, "line": layer.line(), "host": layer.host, "mount": layer.mount, "route": layer.route, "options": options,
         "process": layer.process, "boundary": layer.boundary,
+        "installed": layer.installed,
     })
 }
 

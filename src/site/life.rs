@@ -209,6 +209,10 @@ impl Life {
             return Err(beginning.failed(error));
         }
         let Beginning { start: Start { site, tasks, .. }, stop, .. } = beginning;
+        for layer in site.layers().iter().filter(|layer| layer.installed) {
+            let (layer, line) = (&layer.name, layer.line());
+            tracing::info!(target: "purlin::site", layer, line, "installed by the application, which found none above it");
+        }
         let tasks = tasks.into_iter().map(|task| (task.name, tokio::spawn(task.work))).collect();
         Ok(Self { site, stop, tasks })
     }
