@@ -1,6 +1,7 @@
 //! `Router`: which handler answers a request, by path and method.
 
 use crate::handler::{Handler, HandlerService};
+use crate::pool::{Pool, describe_installed};
 use crate::request::OriginalUri;
 use crate::site::{About, Boundary, Outline, RouteInfo, Site, Start, short_name};
 use crate::stack::Layered;
@@ -294,6 +295,24 @@ impl Router {
         response
     }
 
+    /// The handlers that are run on a pool by themselves, where no layer above has one.
+    fn describe_pool(&self, outline: &mut Outline) {
+        let routes = self.routes.iter().flat_map(|entry| {
+            let endpoints = entry.route.endpoints().filter(|(_, endpoint)| endpoint.blocks);
+            endpoints.map(|(method, _)| ((method, &*entry.pattern), entry.place))
+        });
+        let (handlers, places): (Vec<_>, Vec<_>) = routes.unzip();
+        let fallback = self.fallback.as_ref().filter(|(endpoint, _)| endpoint.blocks);
+        let place = places.first().copied().or(fallback.map(|(_, place)| *place));
+        if let Some(place) = place {
+            let count = handlers.len() + usize::from(fallback.is_some());
+            outline.install::<Pool>(place, Some(handlers), |about| {
+                describe_installed(about);
+                about.option("handlers", count);
+            });
+        }
+    }
+
     fn find(&self, path: &str) -> Option<Found> {
         let matched = self.table.at(path).ok()?;
         let mut params = Vec::new();
@@ -389,6 +408,7 @@ impl Service for Router {
         for problem in &self.problems {
             outline.problem(problem);
         }
+        self.describe_pool(outline);
         for entry in &self.routes {
             entry.describe(outline);
         }
@@ -415,6 +435,9 @@ impl Service for Router {
             for (_, endpoint) in entry.route.endpoints() {
                 endpoint.service.start(start)?;
             }
+        }
+        if let Some((endpoint, _)) = &self.fallback {
+            endpoint.service.start(start)?;
         }
         Ok(())
     }
@@ -457,11 +480,14 @@ pub struct Route {
 struct Endpoint {
     service: BoxService,
     handler: &'static str,
+    /// It is no `async fn`, and no layer of the route brings a pool for it.
+    blocks: bool,
 }
 
 impl Endpoint {
     fn new<H: Handler<A>, A: 'static>(handler: H) -> Self {
-        Self { service: BoxService::new(HandlerService::new(handler)), handler: std::any::type_name::<H>() }
+        let blocks = HandlerService::<H, A>::needs().is_blocking();
+        Self { service: BoxService::new(HandlerService::new(handler)), handler: std::any::type_name::<H>(), blocks }
     }
 }
 
@@ -576,10 +602,12 @@ impl Route {
     #[must_use]
     #[track_caller]
     pub fn layer<M: Middleware>(mut self, layer: M) -> Self {
+        let brings_pool = About::is_provider::<Pool>(|about| layer.describe(about), Location::caller());
         let layer = Arc::new(layer);
         for (at, endpoint) in self.methods.iter_mut().map(|(_, endpoint)| endpoint).chain(&mut self.any).enumerate() {
             let shared = Shared { layer: layer.clone(), starts: at == 0 };
             endpoint.service = BoxService::new(Layered::new(shared, endpoint.service.clone()));
+            endpoint.blocks &= !brings_pool;
         }
         self
     }

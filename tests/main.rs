@@ -3,6 +3,7 @@
 mod access_log;
 #[cfg(all(feature = "auth", feature = "cookie-sessions"))]
 mod auth;
+mod blocking;
 mod body_limit;
 mod capabilities;
 mod cascade;

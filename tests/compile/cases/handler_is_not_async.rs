@@ -1,9 +1,0 @@
-use purlin::get;
-
-fn hello() -> &'static str {
-    "hello"
-}
-
-fn main() {
-    get(hello);
-}
