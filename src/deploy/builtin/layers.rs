@@ -13,7 +13,7 @@ use crate::layers::Uploads;
 #[cfg(all(unix, feature = "workers"))]
 use crate::layers::Workers;
 use crate::layers::{
-    AccessLog, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
+    AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
     MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles, TrustedProxies,
 };
 use crate::{Assets, Error, Result};
@@ -26,6 +26,21 @@ pub(super) fn register(registry: Registry) -> Registry {
     let registry = registry
         .layer("purlin:access_log", |_: NoOptions, _| Ok(AccessLog::new()))
         .doc("Logs one line for each request.")
+        .layer("purlin:blocking", |options: BlockingOptions, _| {
+            Ok(given!(
+                Blocking::new(),
+                options: pool, own, size as |threads: Count| threads.0, queue, wait as |wait: Limit| wait.0,
+                retry_after as |time: Limit| time.0, limit as |limit: Limit| limit.0
+            ))
+        })
+        .doc("Runs what is below it on threads that may block.")
+        .option("pool", "\"default\"", "the name of the pool, which all share that name it")
+        .option("own", "false", "whether the pool is shared with nobody")
+        .option("size", "4 a core, at least 16", "the most threads")
+        .option("queue", "1000", "how many requests may wait for a thread; then 503")
+        .option("wait", "\"5s\"", "how long a request may wait for a thread; then 503")
+        .option("retry_after", "\"1s\"", "when a client that is refused may come again")
+        .option("limit", "not set", "how long an answer may take in all; then 503")
         .layer("purlin:body_limit", |options: BodyLimitOptions, _| Ok(BodyLimit::new(options.bytes.0)))
         .doc("Refuses larger request bodies with 413, instead of the limit of the configuration.")
         .option("bytes", "", "the largest body; must be set");
@@ -252,6 +267,18 @@ struct RequireOptions {
 #[serde(deny_unknown_fields)]
 struct BodyLimitOptions {
     bytes: Size,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BlockingOptions {
+    pool: Option<String>,
+    own: Option<bool>,
+    size: Option<Count>,
+    queue: Option<usize>,
+    wait: Option<Limit>,
+    retry_after: Option<Limit>,
+    limit: Option<Limit>,
 }
 
 #[derive(Debug, Default, Deserialize)]
