@@ -28,7 +28,7 @@
 //!   [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`.
 //! - [`layers`]: one file, one struct, one `handle` each.
-//! - Edges: [`server`], [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`], [`testing`], and tower both ways.
+//! - Edges: [`server`], `notify` (systemd), [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`], [`testing`], and tower both ways.
 //!
 //! [`guide`] is the short guide.
 
@@ -81,6 +81,8 @@ pub mod media_type;
 mod multipart;
 mod nearest;
 pub mod negotiate;
+#[cfg(unix)]
+pub mod notify;
 pub mod pool;
 #[cfg(feature = "proxy")]
 pub mod proxy;
