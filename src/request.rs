@@ -5,6 +5,7 @@ use crate::extract::FromRequest;
 use crate::forwarded::Client;
 use crate::report::Trail;
 use crate::session::LazySession;
+use crate::site::Stopping;
 use crate::template::Names;
 use crate::{Body, Result};
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
@@ -89,18 +90,31 @@ struct ConnectionInfo {
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
     server: Option<Capabilities>,
+    stopping: Option<Stopping>,
 }
 
 impl Connection {
     /// A connection between two internet addresses; `None` for a unix socket.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
-        Self(Arc::new(ConnectionInfo { peer, local, server: None }))
+        Self(Arc::new(ConnectionInfo { peer, local, server: None, stopping: None }))
     }
 
     /// The same connection, by a server that can do this.
     pub fn with_capabilities(self, server: Capabilities) -> Self {
         let ConnectionInfo { peer, local, .. } = *self.0;
-        Self(Arc::new(ConnectionInfo { peer, local, server: Some(server) }))
+        let stopping = self.0.stopping.clone();
+        Self(Arc::new(ConnectionInfo { peer, local, server: Some(server), stopping }))
+    }
+
+    /// The same connection, by a server that says when it stops.
+    pub(crate) fn with_stopping(self, stopping: Stopping) -> Self {
+        let ConnectionInfo { peer, local, server, .. } = *self.0;
+        Self(Arc::new(ConnectionInfo { peer, local, server, stopping: Some(stopping) }))
+    }
+
+    /// Tells when its server begins to drain; also an argument of handlers.
+    pub fn stopping(&self) -> Stopping {
+        self.0.stopping.clone().unwrap_or_else(Stopping::never)
     }
 
     /// What its server can do, if that said so.

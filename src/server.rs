@@ -5,6 +5,8 @@ mod accept;
 mod cgi;
 mod connection;
 mod gate;
+#[cfg(unix)]
+pub(crate) mod handover;
 mod listen;
 #[cfg(unix)]
 pub(crate) mod prefork;
@@ -23,6 +25,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 
 /// Serves an application.
 ///
@@ -232,15 +235,23 @@ impl Server {
                 let shares_port = self.runtime == Runtime::PerCore;
                 let mut sockets = Vec::new();
                 for listen in &self.listen {
-                    sockets.extend(Socketed::bind(listen, shares_port, &self.listen)?);
+                    let mut bound = Socketed::bind(listen, shares_port, &self.listen)?;
+                    if shares_port && let Some(first) = bound.first().filter(|first| first.can_share_port()) {
+                        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                        // Those that were handed over may be of as many already.
+                        let more = (bound.len()..cores).map(|_| first.another()).collect::<Result<Vec<_>>>()?;
+                        bound.extend(more);
+                    }
+                    sockets.extend(bound);
                 }
                 sockets
             }
             // Its socket is another, which was handed over to it; or none.
             _ => Vec::new(),
         };
-        let addresses = sockets.iter().map(Socketed::address).collect::<Result<_>>()?;
-        Ok(Bound { server: self, part, sockets, addresses, line: None })
+        let mut addresses = sockets.iter().map(Socketed::address).collect::<Result<Vec<_>>>()?;
+        addresses.dedup();
+        Ok(Bound { server: self, part, sockets, addresses, line: None, opening: None })
     }
 
     /// Serves one connection that is there already, until it ends: for tests, and for what is no socket.
@@ -279,6 +290,7 @@ pub struct Bound {
     sockets: Vec<Socketed>,
     addresses: Vec<Listen>,
     line: Option<String>,
+    opening: Option<Opening>,
 }
 
 /// What this process does for a server.
@@ -313,6 +325,38 @@ impl Part {
     }
 }
 
+/// How whoever runs a server follows its beginning.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) steps: mpsc::UnboundedSender<Step>,
+    /// Connections are accepted as soon as this is true.
+    pub(crate) open: watch::Receiver<bool>,
+}
+
+/// How far a server has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Its application has started.
+    Started,
+    /// It accepts connections.
+    Serving,
+    /// It accepts no more.
+    Closed,
+}
+
+impl Opening {
+    /// Says that the application has started; whether connections are to be accepted. If not, another server serves on.
+    async fn started(&mut self) -> bool {
+        // Errors: nobody follows any more.
+        let _ = self.steps.send(Step::Started);
+        self.open.wait_for(|open| *open).await.is_ok()
+    }
+
+    fn step(&self, step: Step) {
+        let _ = self.steps.send(step);
+    }
+}
+
 impl Bound {
     /// Where it listens, with the port that was found for port 0.
     pub fn addresses(&self) -> &[Listen] {
@@ -325,10 +369,18 @@ impl Bound {
         self
     }
 
-    /// Serves until `shutdown` is ready, then drains: nothing new is accepted, idle connections are closed, requests under way
-    /// have [`Server::drain`]'s time to end. Those that do not are named in the log and cut. A connection that was upgraded is at
-    /// its end for who reads it, and cut with the others. Last, the application's
-    /// background work is ended: within what is left of that time, or a second if that is more.
+    /// Serves until `shutdown` is ready, then drains. No request is lost:
+    ///
+    /// - Connections that have begun are accepted, those in the system's queue too. New ones are kept out for the quarter of a
+    ///   second that this takes (on Linux: their clients try again after one), and then refused.
+    /// - What is asked from now on is answered with `Connection: close`. An idle connection, on which a request may be on its
+    ///   way, is closed after a quarter of a second, and not before it has rested for a whole one. In HTTP/2 its client
+    ///   is told at once which requests are answered.
+    /// - Requests under way have [`Server::drain`]'s time to end; long ones learn of it by [`Stopping`](crate::site::Stopping).
+    ///   Those that have not ended then are named in the log and cut.
+    /// - A connection that was upgraded is at its end for who reads it, and cut with the others.
+    ///
+    /// Last, the application's background work is ended: within what is left of that time, or a second if that is more.
     ///
     /// # Errors
     ///
@@ -349,17 +401,13 @@ impl Bound {
         S: Service + 'static,
         F: Future<Output = Result<S>>,
     {
-        let runtime = match self.server.runtime {
-            Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-            _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
-        };
-        let runtime = runtime.context("starting the runtime")?;
+        let runtime = self.runtime()?;
         let served = runtime.block_on(async {
             let shutdown = signals()?;
             #[cfg(unix)]
             if matches!(self.part, Part::Parent) {
                 // Nothing of the application is made here.
-                return prefork::supervise(self.server, self.sockets, self.line, pin!(shutdown)).await;
+                return prefork::supervise(self.server, self.sockets, self.line, self.opening, pin!(shutdown)).await;
             }
             self.serve(app().await?, shutdown).await
         });
@@ -368,15 +416,46 @@ impl Bound {
         served
     }
 
+    /// Its sockets, for a server in another process.
+    #[cfg(unix)]
+    pub(crate) fn handover(&self) -> Result<handover::Handover> {
+        handover::Handover::of(&self.sockets)
+    }
+
+    /// Whether this process answers for the site, and does not only serve what another one has told it to.
+    #[cfg(unix)]
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.part, Part::Whole | Part::Parent)
+    }
+
+    /// Whether the application is for other processes to start.
+    pub(crate) fn keeps_others(&self) -> bool {
+        matches!(self.part, Part::Parent)
+    }
+
+    pub(crate) fn opening(mut self, opening: Opening) -> Self {
+        self.opening = Some(opening);
+        self
+    }
+
+    /// The runtime that it is to be served in.
+    pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime> {
+        let runtime = match self.server.runtime {
+            Runtime::PerCore => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+            _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        };
+        runtime.context("starting the runtime")
+    }
+
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         #[cfg_attr(not(unix), allow(unused_variables))]
-        let Self { server, part, sockets, addresses, line } = self;
+        let Self { server, part, sockets, addresses, line, mut opening } = self;
         #[cfg(unix)]
         let mut control = match part {
             Part::Whole => None,
             Part::Child => Some(prefork::control()?),
-            Part::Parent => return prefork::supervise(server, sockets, line, shutdown).await,
+            Part::Parent => return prefork::supervise(server, sockets, line, opening, shutdown).await,
             #[cfg(feature = "workers")]
             Part::Worker(seat) => return seat.serve(server, app).await,
             Part::Nothing => {
@@ -390,7 +469,19 @@ impl Bound {
             Err(failed) => return Err(failed.told().await),
         };
         let shared = Shared::new(app, server.limits, server.capabilities);
+        if let Some(opening) = &mut opening
+            && !opening.started().await
+        {
+            life.end(Duration::from_secs(1)).await;
+            return Ok(());
+        }
+        #[cfg(unix)]
+        if control.is_none() {
+            sockets.iter().for_each(Socketed::own);
+        }
         let crew = Crew::start(&shared, sockets, server.runtime, server.max_connections)?;
+        let step = |step| opening.iter().for_each(|opening| opening.step(step));
+        step(Step::Serving);
         for address in &addresses {
             tracing::debug!(target: "purlin::server", %address, "listening");
         }
@@ -403,7 +494,7 @@ impl Bound {
         }
         #[cfg(not(unix))]
         shutdown.await;
-        wind_down(shared, crew, life, server.drain).await;
+        wind_down(shared, crew, life, server.drain, || step(Step::Closed)).await;
         Ok(())
     }
 }
@@ -413,12 +504,13 @@ fn serving(listen: &[Listen]) -> String {
     listen.iter().map(Listen::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// Drains a server, and ends what is left of it.
-async fn wind_down(shared: Arc<Shared>, mut crew: Crew, life: Life, drain: Duration) {
+/// Drains a server, and ends what is left of it. `closed` is called when it accepts no more.
+async fn wind_down(shared: Arc<Shared>, mut crew: Crew, life: Life, drain: Duration, closed: impl FnOnce()) {
     let deadline = tokio::time::Instant::now() + drain;
     tracing::info!(target: "purlin::server", "draining");
+    shared.drain();
     crew.stop_accepting().await;
-    shared.drain().await;
+    closed();
     if tokio::time::timeout_at(deadline, shared.drained()).await.is_err() {
         shared.cut().await;
     }

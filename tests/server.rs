@@ -1,8 +1,9 @@
 //! The server, over real sockets and in memory.
 
 use purlin::config::{Listen, Runtime, ServerConfig};
-use purlin::layers::AccessLog;
+use purlin::layers::{AccessLog, RequestIds};
 use purlin::server::{Bound, Server};
+use purlin::site::Stopping;
 use purlin::{Body, Error, Request, RequestExt, Response, Router, Service, Stack, StatusCode, get, handler};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -642,7 +643,7 @@ fn waiting() -> (impl Service + 'static, Arc<Notify>, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn a_drain_ends_idle_connections_at_once_and_busy_ones_with_their_answer() {
+async fn a_drain_ends_idle_connections_when_they_have_rested_and_busy_ones_with_their_answer() {
     let (app, arrived, go) = waiting();
     let site = Site::start(server(), app);
     let mut busy = site.connect().await;
@@ -665,6 +666,90 @@ async fn a_drain_ends_idle_connections_at_once_and_busy_ones_with_their_answer()
     let answer = rest(&mut busy).await;
     assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("done"), "{answer}");
     site.served.await.unwrap().unwrap();
+}
+
+/// Answers once the server drains.
+async fn until_the_drain(mut stopping: Stopping) -> &'static str {
+    stopping.wait().await;
+    "draining"
+}
+
+#[tokio::test]
+async fn what_is_asked_in_the_drain_on_a_connection_that_was_idle_is_answered_and_is_the_last() {
+    for runtime in [Runtime::Shared, Runtime::PerCore] {
+        let router = Router::new().route("/", get(async || "hello")).route("/drain", get(until_the_drain));
+        let site = Site::start(server().runtime(runtime), router);
+        let (mut idle, mut other) = (site.connect().await, site.connect().await);
+        idle.write_all(GET).await.unwrap();
+        until(&mut idle, "hello").await;
+        // Part of a request is there before, the rest comes after.
+        let mut begun = site.connect().await;
+        begun.write_all(&GET[..7]).await.unwrap();
+        other.write_all(b"GET /drain HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        // What was sent before has arrived by then.
+        idle.write_all(GET).await.unwrap();
+        until(&mut idle, "hello").await;
+        site.stop.send(()).unwrap();
+        let answer = rest(&mut other).await;
+        assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("draining"), "{answer}");
+        idle.write_all(GET).await.unwrap();
+        begun.write_all(&GET[7..]).await.unwrap();
+        for client in [&mut idle, &mut begun] {
+            let answer = rest(client).await;
+            assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("hello"), "{answer}");
+        }
+        site.served.await.unwrap().unwrap();
+    }
+}
+
+/// A body that ends when the server drains, or never.
+struct Long {
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    begun: bool,
+}
+
+impl http_body::Body for Long {
+    type Data = purlin::Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<purlin::Bytes>, Error>>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Poll::Ready(Some(Ok(http_body::Frame::data("begun ".into()))));
+        }
+        self.stopping.as_mut().poll(cx).map(|()| None)
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_learns_of_the_drain_or_is_named_with_its_id_and_cut() {
+    let (lines, _guard) = Lines::collect();
+    async fn polite(mut stopping: Stopping) -> Response {
+        assert!(!stopping.is_stopping());
+        let stopping = Box::pin(async move { stopping.wait().await });
+        Response::new(Body::new(Long { stopping, begun: false }))
+    }
+    async fn endless() -> Response {
+        Response::new(Body::new(Long { stopping: Box::pin(std::future::pending()), begun: false }))
+    }
+    let router = Router::new().route("/polite", get(polite)).route("/endless", get(endless));
+    let app = Stack::new().layer(RequestIds::new()).app(router);
+    let site = Site::start(server().drain(Duration::from_millis(500)), app);
+    let (mut polite, mut endless) = (site.connect().await, site.connect().await);
+    polite.write_all(b"GET /polite HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    endless.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until(&mut polite, "begun \r\n").await;
+    let head = until(&mut endless, "begun \r\n").await;
+    let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    site.stop().await;
+    assert_eq!(rest(&mut polite).await, "0\r\n\r\n", "it has ended");
+    assert_eq!(rest(&mut endless).await, "", "it has not");
+    let log = lines.text();
+    let expected =
+        format!("still open at the end of the drain: cut method=\"GET\" path=\"/endless\" id=\"{id}\" peer=");
+    assert!(log.contains(&expected) && !log.contains("/polite"), "{log}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Accepting connections: on the runtime that is there, or on a thread for each core.
 
-use super::connection::Shared;
-use super::listen::{Listener, Socketed};
+use super::connection::{ON_ITS_WAY, Shared};
+use super::listen::{Door, Listener, Socketed};
 use crate::config::Runtime;
 use crate::{Context, Result};
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Those who accept.
 pub(super) struct Crew {
@@ -50,10 +50,20 @@ impl Crew {
             Runtime::PerCore => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
                 let mut shares: Vec<Vec<Socketed>> = Vec::new();
-                for _ in 1..cores {
-                    shares.push(sockets.iter().map(|socket| socket.another(true)).collect::<Result<_>>()?);
+                shares.resize_with(cores, Vec::new);
+                let mut at = 0;
+                for socket in sockets {
+                    if socket.can_share_port() {
+                        // One for each core, and as many for each address: see `Server::bind`.
+                        shares[at % cores].push(socket);
+                        at += 1;
+                    } else {
+                        for share in &mut shares[1..] {
+                            share.push(socket.another()?);
+                        }
+                        shares[0].push(socket);
+                    }
                 }
-                shares.push(sockets);
                 for (core, sockets) in shares.into_iter().enumerate() {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                     let runtime = runtime.context("starting a core's runtime")?;
@@ -122,7 +132,7 @@ impl Hand {
         let _ = stages.wait_for(|stage| *stage == Stage::End).await;
     }
 
-    async fn accept(mut self, listener: Listener) {
+    async fn accept(mut self, mut listener: Listener) {
         let mut pause = PAUSES.0;
         while let Some(accepted) = self.unless_over(poll_fn(|cx| listener.poll_accept(cx))).await {
             match accepted {
@@ -142,10 +152,17 @@ impl Hand {
                 }
             }
         }
-        // To those who are in the queue the kernel has said that we are there.
-        while let Ok(Ok((stream, connection))) = timeout(QUEUE, poll_fn(|cx| listener.poll_accept(cx))).await
-            && let Ok(permit) = self.permits.clone().try_acquire_owned()
-        {
+        let door = listener.shut();
+        if door == Door::Elsewhere {
+            return;
+        }
+        // To those who are in the queue the kernel has said that we are there; and to some whose word of it is on its way.
+        let end = Instant::now() + ON_ITS_WAY;
+        loop {
+            let limit = if door == Door::Shut { end } else { Instant::now() + QUEUE };
+            let accepted = timeout_at(limit, poll_fn(|cx| listener.poll_accept(cx))).await;
+            let Ok(Ok((stream, connection))) = accepted else { return };
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else { return };
             self.shared.serve(stream, connection, Some(permit));
         }
     }

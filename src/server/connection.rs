@@ -7,6 +7,7 @@ use crate::capabilities::Capabilities;
 use crate::panic::{caught, guarded};
 use crate::response::Logged;
 use crate::service::BoxFuture;
+use crate::site::Stopping;
 use crate::{Body, BoxService, Connection, Error, Response, ResponseExt};
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
@@ -36,7 +37,9 @@ pub(super) struct Shared {
     http1: http1::Builder,
     #[cfg(feature = "http2")]
     http2: hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor>,
-    draining: AtomicBool,
+    /// Since when, in milliseconds since the server began, and one more; 0 while it does not.
+    draining: AtomicU64,
+    stopping: watch::Sender<bool>,
     /// Who waits for a place.
     waiting: AtomicU32,
     began: Instant,
@@ -67,7 +70,8 @@ impl Shared {
             },
             limits,
             capabilities,
-            draining: AtomicBool::new(false),
+            draining: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
             waiting: AtomicU32::new(0),
             began: Instant::now(),
             count: AtomicU64::new(0),
@@ -91,24 +95,31 @@ impl Shared {
         connection: Connection,
         permit: Option<OwnedSemaphorePermit>,
     ) -> tokio::task::JoinHandle<()> {
-        let entry = Entry::new(self, connection.with_capabilities(self.capabilities), permit);
+        let connection = connection.with_capabilities(self.capabilities).with_stopping(Stopping::new(self.stopping.subscribe()));
+        let entry = Entry::new(self, connection, permit);
         let slot = entry.slot.clone();
         let task = tokio::spawn(serve(self.clone(), io, entry));
         let _ = slot.abort.set(task.abort_handle());
         task
     }
 
-    /// Tells every connection to end: an idle one at once, a busy one after its answer.
-    pub(super) async fn drain(&self) {
-        // Those that have only just been accepted are about to say what they want.
-        self.tell(|slot| slot.served() > 0);
-        let _ = tokio::time::timeout(FIRST_WORD, self.drained()).await;
-        self.draining.store(true, Ordering::SeqCst);
-        self.tell(|_| true);
+    /// Tells every connection to end: a busy one after its answer, which says that it is the last one. An idle one may be asked
+    /// something at this very moment, and a request that meets a closing connection is lost: it is closed once it has rested, see
+    /// [`Slot::rests_until`].
+    pub(super) fn drain(&self) {
+        self.draining.store(self.clock(Instant::now()) + 1, Ordering::SeqCst);
+        self.stopping.send_replace(true);
+        for slot in self.open().values() {
+            if slot.is_upgraded() {
+                slot.tell();
+            }
+            slot.wake();
+        }
     }
 
-    fn tell(&self, which: impl Fn(&Slot) -> bool) {
-        self.open().values().filter(|slot| which(slot)).for_each(|slot| slot.tell_and_wake());
+    fn draining_since(&self) -> Option<Instant> {
+        let since = self.draining.load(Ordering::SeqCst).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(since))
     }
 
     /// Until it is dropped, connections end with their answer: others wait for their places.
@@ -125,7 +136,8 @@ impl Shared {
         let idle = open.filter_map(|slot| Some((slot.idle_since()?, slot)));
         if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
             slot.note("closed for another one: `max_connections` are open");
-            slot.tell_and_wake();
+            slot.tell();
+            slot.wake();
         }
     }
 
@@ -177,8 +189,12 @@ impl Drop for Crowd {
 /// How many milliseconds the requests that are cut have to say so: a handler that blocks its thread never does.
 const LAST_WORDS: u32 = 100;
 
-/// How long after the end of accepting a new connection may wait for its request to be read.
-const FIRST_WORD: Duration = Duration::from_millis(50);
+/// How long what a client has sent may be on its way: a round trip between two continents.
+pub(super) const ON_ITS_WAY: Duration = Duration::from_millis(250);
+
+/// How long a connection that is in use may rest before its next request. One that has rested for longer is hardly asked just
+/// when it is closed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection's place among those that are open; it is given up when the wire is dropped.
 pub(super) struct Entry {
@@ -203,10 +219,6 @@ impl Entry {
         });
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
         shared.open().insert(id, slot.clone());
-        // Set before `drain` walked over those that are open, or this one is among them.
-        if shared.draining.load(Ordering::SeqCst) {
-            slot.tell();
-        }
         Self { id, slot, _permit: permit }
     }
 
@@ -260,8 +272,7 @@ impl Slot {
         self.told.store(true, Ordering::SeqCst);
     }
 
-    fn tell_and_wake(&self) {
-        self.tell();
+    fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -299,6 +310,13 @@ impl Slot {
     /// When the client last had what it asked for.
     pub(super) fn since(&self) -> Instant {
         self.shared.began + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// In the drain an idle connection is closed then, if nothing is asked before: when what was sent before its client could
+    /// know of the drain has arrived, and no sooner than a second after its last answer.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        let draining = self.shared.draining_since()?;
+        Some((draining + ON_ITS_WAY).max(self.since() + PAUSE))
     }
 
     /// The client has what it asked for.
@@ -342,6 +360,8 @@ struct Busy {
     since: Instant,
     /// Its answer did not come at once. Where it did, the time of its arrival is taken for that of its end.
     waited: bool,
+    /// As its answer says it.
+    id: Option<HeaderValue>,
 }
 
 /// In [`Slot::requests`]: one that has come, and is being answered.
@@ -352,7 +372,11 @@ impl Busy {
         let since = Instant::now();
         slot.since.store(slot.shared.clock(since), Ordering::Relaxed);
         slot.requests.fetch_add(ONE_MORE, Ordering::Relaxed);
-        Self { slot: slot.clone(), method, uri, since, waited: false }
+        Self { slot: slot.clone(), method, uri, since, waited: false, id: None }
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_ref().and_then(|id| id.to_str().ok())
     }
 
     #[cold]
@@ -361,6 +385,7 @@ impl Busy {
             target: "purlin::server",
             method = self.method.as_str(),
             path = self.uri.path(),
+            id = self.id(),
             peer = self.slot.peer(),
             age_ms = self.since.elapsed().as_millis() as u64,
             "still open at the end of the drain: cut"
@@ -368,12 +393,12 @@ impl Busy {
     }
 
     #[cold]
-    fn log_error(&self, error: &Error, id: Option<&HeaderValue>, what: &'static str) {
+    fn log_error(&self, error: &Error, what: &'static str) {
         tracing::error!(
             target: "purlin::server",
             method = self.method.as_str(),
             path = self.uri.path(),
-            id = id.and_then(|id| id.to_str().ok()),
+            id = self.id(),
             error = crate::report::Redaction::new().text(&format!("{error:#}")),
             place = error.place().map(tracing::field::display),
             layer = error.layer(),
@@ -422,12 +447,14 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
     let served = match version {
         Version::Http1 => {
             let connection = shared.http1.serve_connection(TokioIo::new(wire), service).with_upgrades();
-            drive(&slot, connection, http1::UpgradeableConnection::graceful_shutdown).await
+            drive(|| slot.is_told(), connection, http1::UpgradeableConnection::graceful_shutdown).await
         }
         #[cfg(feature = "http2")]
         Version::Http2 => {
             let connection = shared.http2.serve_connection(TokioIo::new(wire), service);
-            drive(&slot, connection, hyper::server::conn::http2::Connection::graceful_shutdown).await
+            // Its clients are told which of their requests are answered (RFC 9113 §6.8): nothing is lost by telling it at once.
+            let ends = || slot.is_told() || slot.shared.draining_since().is_some();
+            drive(ends, connection, hyper::server::conn::http2::Connection::graceful_shutdown).await
         }
         #[cfg(not(feature = "http2"))]
         Version::Http2 => Ok(()), // never found: `limits.http2` is false
@@ -439,7 +466,7 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
 }
 
 /// Polls the connection, and passes on once that it is to end.
-async fn drive<C>(slot: &Slot, connection: C, graceful_shutdown: fn(Pin<&mut C>)) -> hyper::Result<()>
+async fn drive<C>(ends: impl Fn() -> bool, connection: C, graceful_shutdown: fn(Pin<&mut C>)) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -448,7 +475,7 @@ where
     std::future::poll_fn(move |cx| {
         // First the poll: a request that is there already is still answered.
         let polled = connection.as_mut().poll(cx);
-        if polled.is_ready() || passed_on || !slot.is_told() {
+        if polled.is_ready() || passed_on || !ends() {
             return polled;
         }
         passed_on = true;
@@ -478,7 +505,7 @@ fn answer(
             polled
         });
         let response = caught(answer).await.unwrap_or_else(Response::from);
-        Ok(finish(response, busy))
+        Ok(finish(response, busy, version))
     }
 }
 
@@ -494,6 +521,7 @@ fn ask(
         // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7); no route has anything to say to it.
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
+        is_last(slot, version, &mut response);
         return Err(response.into());
     }
     let busy = Busy::new(slot, req.method().clone(), req.uri().clone());
@@ -505,21 +533,32 @@ fn ask(
     Ok((slot.shared.app.answer(req), busy))
 }
 
-fn finish(mut response: Response, mut busy: Busy) -> Response {
+/// In the drain an answer says that its connection ends with it (RFC 9112 §9.6), so that nobody asks anything there.
+fn is_last(slot: &Slot, version: Version, response: &mut Response) {
+    if slot.shared.draining.load(Ordering::Relaxed) > 0 && version == Version::Http1 {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return slot.tell();
+        }
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn finish(mut response: Response, mut busy: Busy, version: Version) -> Response {
     if let Some(error) = response.error()
         && error.status().is_server_error()
         && response.extensions().get::<Logged>().is_none()
     {
-        busy.log_error(error, None, "an error that no layer has logged");
+        busy.log_error(error, "an error that no layer has logged");
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         busy.slot.upgraded.store(true, Ordering::Relaxed);
     }
+    is_last(&busy.slot, version, &mut response);
     if response.body().as_bytes().is_none() {
         busy.waited = true;
         let body = response.body_mut().take();
-        let id = response.headers().get("x-request-id").cloned();
-        *response.body_mut() = Body::new(Leaving { body, id, busy });
+        busy.id = response.headers().get("x-request-id").cloned();
+        *response.body_mut() = Body::new(Leaving { body, busy });
     }
     response
 }
@@ -598,7 +637,6 @@ impl http_body::Body for Arriving {
 /// A streamed answer as it leaves: its request is under way until its end, and its failure is told.
 struct Leaving {
     body: Body,
-    id: Option<HeaderValue>,
     busy: Busy,
 }
 
@@ -610,7 +648,7 @@ impl http_body::Body for Leaving {
         let body = Pin::new(&mut self.body);
         let frame = ready!(guarded(|| body.poll_frame(cx)).unwrap_or_else(|error| Poll::Ready(Some(Err(error)))));
         if let Some(Err(error)) = &frame {
-            self.busy.log_error(error, self.id.as_ref(), "an answer failed midway: the connection is cut");
+            self.busy.log_error(error, "an answer failed midway: the connection is cut");
         }
         Poll::Ready(frame)
     }

@@ -7,6 +7,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// How many connections may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) stands above.
@@ -14,23 +16,80 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that is bound and listens. It needs a runtime to accept from only.
 #[derive(Debug)]
-pub(super) enum Socketed {
+pub(super) struct Socketed {
+    /// What it was opened for.
+    pub(super) asked: Listen,
+    pub(super) kind: Kind,
+    pub(super) lives_on: LivesOn,
+    #[cfg(unix)]
+    leftover: Option<Leftover>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
     Tcp(std::net::TcpListener),
     #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener, Option<Leftover>),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Kind {
+    #[cfg(unix)]
+    fn of(socket: std::os::fd::OwnedFd) -> Result<Self> {
+        let address = socket2::SockRef::from(&socket).local_addr().context("asking a socket for its address")?;
+        let kind = if address.is_unix() { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) };
+        match &kind {
+            Self::Tcp(socket) => socket.set_nonblocking(true)?,
+            Self::Unix(socket) => socket.set_nonblocking(true)?,
+        }
+        Ok(kind)
+    }
+}
+
+/// Whether a socket has others who accept from it, so that it does not end with this server: systemd, or a server that took over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LivesOn(Arc<AtomicBool>);
+
+impl LivesOn {
+    pub(super) fn yes() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// The one who had it before has given it up.
+    pub(super) fn no_longer(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Socketed {
-    /// Binds everything that `listen` means.
+    /// Binds everything that `listen` means, unless a server before this one has handed it over.
     pub(super) fn bind(listen: &Listen, shares_port: bool, all: &[Listen]) -> Result<Vec<Self>> {
+        #[cfg(unix)]
+        {
+            let handed = super::handover::take(listen);
+            if !handed.is_empty() {
+                return handed.into_iter().map(|socket| Self::handed_over(listen, socket)).collect();
+            }
+        }
+        let one = |kind| vec![Self::new(listen, kind)];
         match listen {
             Listen::Tcp(address) => tcp(*address, shares_port, all)
-                .map(|socket| vec![Self::Tcp(socket)])
+                .map(|socket| one(Kind::Tcp(socket)))
                 .map_err(|error| cannot_listen(*address, error)),
             #[cfg(unix)]
             Listen::Unix(path) => {
-                let (socket, leftover) = unix(path)?;
-                Ok(vec![Self::Unix(socket, Some(leftover))])
+                let (socket, mut leftover) = unix(path)?;
+                let mut socket = Self::new(listen, Kind::Unix(socket));
+                leftover.lives_on = socket.lives_on.clone();
+                socket.leftover = Some(leftover);
+                Ok(vec![socket])
             }
             #[cfg(not(unix))]
             Listen::Unix(path) => Err(Error::internal(format!(
@@ -41,79 +100,191 @@ impl Socketed {
         }
     }
 
-    /// One that another process has opened, and handed over to this one.
-    #[cfg(unix)]
-    pub(super) fn handed_over(socket: std::os::fd::OwnedFd) -> Result<Self> {
-        let address = socket2::SockRef::from(&socket).local_addr();
-        if !address.context("asking a socket for its address")?.is_unix() {
-            return Ok(Self::Tcp(socket.into()));
+    fn new(asked: &Listen, kind: Kind) -> Self {
+        Self {
+            asked: asked.clone(),
+            kind,
+            lives_on: LivesOn::default(),
+            #[cfg(unix)]
+            leftover: None,
         }
-        let socket = std::os::unix::net::UnixListener::from(socket);
-        socket.set_nonblocking(true)?;
-        Ok(Self::Unix(socket, None))
+    }
+
+    /// One that the process which has started this one has opened; with `lives_on`, for others too.
+    #[cfg(unix)]
+    pub(super) fn handed_down(socket: std::os::fd::OwnedFd, lives_on: bool) -> Result<Self> {
+        let lives_on = if lives_on { LivesOn::yes() } else { LivesOn::default() };
+        Ok(Self { lives_on, ..Self::new(&Listen::Inherited, Kind::of(socket)?) })
+    }
+
+    /// One of a server before this one.
+    #[cfg(unix)]
+    fn handed_over(asked: &Listen, socket: std::os::fd::OwnedFd) -> Result<Self> {
+        // It is that server's until this one serves, which may not come to pass.
+        let mut socket = Self { lives_on: LivesOn::yes(), ..Self::new(asked, Kind::of(socket)?) };
+        if let Listen::Unix(path) = asked {
+            let lives_on = socket.lives_on.clone();
+            let inode = inode(path).ok();
+            socket.leftover = inode.map(|inode| Leftover { path: path.clone(), inode, lives_on });
+        }
+        Ok(socket)
+    }
+
+    /// From now on it is this server's alone, unless somebody else has opened it.
+    pub(super) fn own(&self) {
+        if self.asked != Listen::Inherited {
+            self.lives_on.no_longer();
+        }
     }
 
     /// Where it listens: with the port that was found for port 0.
     pub(super) fn address(&self) -> Result<Listen> {
-        Ok(match self {
-            Self::Tcp(socket) => Listen::Tcp(socket.local_addr().context("asking a socket for its address")?),
+        Ok(match &self.kind {
+            Kind::Tcp(socket) => Listen::Tcp(socket.local_addr().context("asking a socket for its address")?),
             #[cfg(unix)]
-            Self::Unix(socket, _) => {
+            Kind::Unix(socket) => {
                 let address = socket.local_addr().context("asking a socket for its address")?;
                 Listen::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
             }
         })
     }
 
-    /// The same for another core: with `shares_port` a socket of its own on the same port, from which the kernel hands
-    /// each core its share; else another handle of this one.
-    pub(super) fn another(&self, shares_port: bool) -> Result<Self> {
-        Ok(match self {
-            Self::Tcp(socket) if shares_port => {
+    /// Whether each core can have a socket of its own on the same port, from which the kernel hands it its share.
+    pub(super) fn can_share_port(&self) -> bool {
+        #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+        if let Kind::Tcp(socket) = &self.kind {
+            // Not so where a server before this one had no need of it.
+            return self.asked != Listen::Inherited && socket2::SockRef::from(socket).reuse_port().unwrap_or(false);
+        }
+        false
+    }
+
+    /// The same for another core: a socket of its own where it can have one, else another handle of this one.
+    pub(super) fn another(&self) -> Result<Self> {
+        let kind = match &self.kind {
+            Kind::Tcp(socket) if self.can_share_port() => {
                 let address = socket.local_addr().context("asking a socket for its address")?;
                 let only_v6 = socket2::SockRef::from(socket).only_v6().unwrap_or(false);
-                Self::Tcp(tcp_socket(address, true, only_v6).map_err(|error| cannot_listen(address, error))?)
+                Kind::Tcp(tcp_socket(address, true, only_v6).map_err(|error| cannot_listen(address, error))?)
             }
-            Self::Tcp(socket) => Self::Tcp(socket.try_clone().context("sharing a socket between cores")?),
+            Kind::Tcp(socket) => Kind::Tcp(socket.try_clone().context("sharing a socket between cores")?),
             #[cfg(unix)]
-            Self::Unix(socket, _) => Self::Unix(socket.try_clone().context("sharing a socket between cores")?, None),
-        })
+            Kind::Unix(socket) => Kind::Unix(socket.try_clone().context("sharing a socket between cores")?),
+        };
+        // The file of a unix socket is removed by the first handle.
+        Ok(Self { lives_on: self.lives_on.clone(), ..Self::new(&self.asked, kind) })
+    }
+
+    /// Lets nobody begin a new connection, as [`Listener::shut`] does: for those who accept from this socket in other processes.
+    #[cfg(unix)]
+    pub(super) fn shut(&mut self) -> Door {
+        if self.lives_on.is_set() {
+            return Door::Elsewhere;
+        }
+        match &self.kind {
+            Kind::Tcp(listener) => keep_out(&socket2::SockRef::from(listener)),
+            Kind::Unix(_) => {
+                self.leftover = None;
+                Door::Open
+            }
+        }
     }
 
     pub(super) fn into_listener(self) -> Result<Listener> {
-        Ok(match self {
-            Self::Tcp(socket) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
+        Ok(Listener {
+            kind: match self.kind {
+                Kind::Tcp(socket) => Accepting::Tcp(tokio::net::TcpListener::from_std(socket)?),
+                #[cfg(unix)]
+                Kind::Unix(socket) => Accepting::Unix(tokio::net::UnixListener::from_std(socket)?),
+            },
+            lives_on: self.lives_on,
             #[cfg(unix)]
-            Self::Unix(socket, leftover) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?, leftover),
+            leftover: self.leftover,
         })
     }
 }
 
 /// A socket from which connections are accepted.
-pub(super) enum Listener {
+pub(super) struct Listener {
+    kind: Accepting,
+    lives_on: LivesOn,
+    #[cfg(unix)]
+    leftover: Option<Leftover>,
+}
+
+enum Accepting {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
-    Unix(
-        tokio::net::UnixListener,
-        #[allow(dead_code, reason = "removes the file when it is dropped")] Option<Leftover>,
-    ),
+    Unix(tokio::net::UnixListener),
+}
+
+/// What becomes of connections once nobody is to come any more.
+#[derive(Debug, PartialEq)]
+pub(super) enum Door {
+    /// Others accept them.
+    Elsewhere,
+    /// No new one begins; those that have begun come.
+    Shut,
+    /// They come until the socket is closed.
+    Open,
 }
 
 impl Listener {
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Connection)>> {
-        match self {
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
+        match &self.kind {
+            Accepting::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
                 // Small answers leave at once. Where this fails, the connection is gone already.
                 let _ = stream.set_nodelay(true);
                 let local = stream.local_addr().ok();
                 (Stream::Tcp(stream), Connection::new(Some(peer), local))
             }),
             #[cfg(unix)]
-            Self::Unix(listener, _) => {
+            Accepting::Unix(listener) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| (Stream::Unix(stream), Connection::new(None, None)))
             }
         }
     }
+
+    /// Lets nobody begin a new connection, so that none is lost between the last one which is accepted and the end of the socket:
+    /// to its client the kernel has said that we are there.
+    pub(super) fn shut(&mut self) -> Door {
+        if self.lives_on.is_set() {
+            return Door::Elsewhere;
+        }
+        match &self.kind {
+            Accepting::Tcp(listener) => keep_out(&socket2::SockRef::from(listener)),
+            // Without its file nobody finds it.
+            #[cfg(unix)]
+            Accepting::Unix(_) => {
+                self.leftover = None;
+                Door::Open
+            }
+        }
+    }
+}
+
+/// Has the kernel drop what would open a connection, and nothing else: its client tries again after a second, when the socket is
+/// closed or another server's. A handshake that has begun is finished.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keep_out(listener: &socket2::SockRef<'_>) -> Door {
+    use socket2::SockFilter;
+    // The filter sees the TCP header (RFC 9293 §3.1), whose byte 13 has the flags: SYN is 2, ACK is 16.
+    const NO_SYN: [SockFilter; 5] = [
+        SockFilter::new(0x30, 0, 0, 13),       // load the byte
+        SockFilter::new(0x54, 0, 0, 0x12),     // keep SYN and ACK of it
+        SockFilter::new(0x15, 0, 1, 0x02),     // unless that is SYN alone, skip the next
+        SockFilter::new(0x06, 0, 0, 0),        // drop the packet
+        SockFilter::new(0x06, 0, 0, u32::MAX), // take it
+    ];
+    match listener.attach_filter(&NO_SYN) {
+        Ok(()) => Door::Shut,
+        Err(_) => Door::Open,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn keep_out(_: &socket2::SockRef<'_>) -> Door {
+    Door::Open
 }
 
 fn tcp(address: SocketAddr, shares_port: bool, all: &[Listen]) -> io::Result<std::net::TcpListener> {
@@ -178,18 +349,20 @@ fn who_has(port: u16) -> String {
     if cfg!(target_os = "linux") { format!("ss -ltnp sport = :{port}") } else { format!("lsof -nP -iTCP:{port}") }
 }
 
-/// The file of a unix socket, removed when its server ends: unless another server has put its own in that place.
+/// The file of a unix socket, removed when its server ends: unless another server has taken the socket over, or put its own in
+/// that place.
 #[cfg(unix)]
 #[derive(Debug)]
-pub(super) struct Leftover {
+struct Leftover {
     path: std::path::PathBuf,
     inode: (u64, u64),
+    lives_on: LivesOn,
 }
 
 #[cfg(unix)]
 impl Drop for Leftover {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+        if !self.lives_on.is_set() && inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             // Nobody is left to be told; the next server replaces the file.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -233,7 +406,7 @@ fn unix(path: &Path) -> Result<(std::os::unix::net::UnixListener, Leftover)> {
     }
     let listen = || -> io::Result<(UnixListener, Leftover)> {
         let socket = UnixListener::bind(path)?;
-        let leftover = Leftover { path: path.to_owned(), inode: inode(path)? };
+        let leftover = Leftover { path: path.to_owned(), inode: inode(path)?, lives_on: LivesOn::default() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
         socket.set_nonblocking(true)?;
         Ok((socket, leftover))
@@ -255,11 +428,10 @@ fn inherited() -> Result<Vec<Socketed>> {
     for at in 0..found.len() {
         if let Ok(Some(socket)) = found.take_tcp_listener(at) {
             socket.set_nonblocking(true)?;
-            sockets.push(Socketed::Tcp(socket));
+            sockets.push(Kind::Tcp(socket));
         } else if let Some(socket) = found.take_unix_listener(at).context("taking over an inherited socket")? {
             socket.set_nonblocking(true)?;
-            // Its file belongs to whoever made it.
-            sockets.push(Socketed::Unix(socket, None));
+            sockets.push(Kind::Unix(socket));
         }
     }
     if sockets.is_empty() {
@@ -267,7 +439,9 @@ fn inherited() -> Result<Vec<Socketed>> {
                        or another program which sets LISTEN_FDS";
         return Err(Error::internal(message));
     }
-    Ok(sockets)
+    // Whoever opened them has them still, and the file of a unix socket belongs to whoever made it.
+    let inherited = |kind| Socketed { lives_on: LivesOn::yes(), ..Socketed::new(&Listen::Inherited, kind) };
+    Ok(sockets.into_iter().map(inherited).collect())
 }
 
 #[cfg(not(unix))]

@@ -8,11 +8,12 @@
 //! | [`SOCKETS`] | the file descriptors of its sockets, in the order in which that server opened them: `7,9` |
 //! | `PURLIN_CONTROL` | the control channel, by which it says `ready`, and hears that it is to drain |
 //!
-//! A new generation of the parent can be handed the sockets in the same way: [`Socketed::handed_over`] takes each as it is, bound
-//! and listening, whatever its kind. No connection is lost as long as one process has them open.
+//! The parent's successor is handed the sockets by [`handover`](super::handover), and hands them down in turn. No connection is lost
+//! as long as one process has them open.
 
-use super::listen::Socketed;
-use super::{Server, serving};
+use super::connection::ON_ITS_WAY;
+use super::listen::{Door, Kind, Socketed};
+use super::{Opening, Server, Step, serving};
 use crate::config::Runtime;
 use crate::site::Stopping;
 use crate::spawn::{self, Control, Spawn};
@@ -20,7 +21,7 @@ use crate::supervisor::{Limits, Supervisor};
 use crate::{Context, Error, Result};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -45,7 +46,7 @@ pub(super) fn is_child_of(server: &Server) -> bool {
 
 /// The sockets of a child.
 pub(super) fn sockets() -> Result<Vec<Socketed>> {
-    spawn::handed_over(SOCKETS)?.into_iter().map(Socketed::handed_over).collect()
+    spawn::handed_over(SOCKETS)?.into_iter().map(|socket| Socketed::handed_down(socket, true)).collect()
 }
 
 /// # Errors
@@ -80,6 +81,7 @@ pub(super) async fn supervise(
     server: Server,
     sockets: Vec<Socketed>,
     line: Option<String>,
+    mut opening: Option<Opening>,
     mut shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>,
 ) -> Result<()> {
     let limits = Limits { drain: server.drain + MORE, at_once: 1, ..Limits::default() };
@@ -88,7 +90,7 @@ pub(super) async fn supervise(
     let handed = sockets.clone();
     let supervisor = Supervisor::new("process", server.prefork, limits, move |number, _| {
         let mut spawn = Spawn::this()?.named(&format!("process {number}")).env(CHILD, &of);
-        for socket in handed.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for socket in locked(&handed).iter() {
             spawn = spawn.hand_over(SOCKETS, socket)?;
         }
         Ok((spawn, ()))
@@ -105,25 +107,44 @@ pub(super) async fn supervise(
         })
         .await
     };
-    if matches!(started, Some(Ok(()))) {
+    let mut serves = matches!(started, Some(Ok(())));
+    if serves {
         if let Some(line) = line {
             println!("{line}");
         }
+        if let Some(opening) = &mut opening {
+            serves = opening.started().await;
+        }
+    }
+    if serves {
+        locked(&sockets).iter().for_each(Socketed::own);
+        opening.iter().for_each(|opening| opening.step(Step::Serving));
         shutdown.await;
     }
     tracing::info!(target: "purlin::server", "draining");
+    // While the others still accept, so that they find all who have begun to connect.
+    let shut = locked(&sockets).iter_mut().map(Socketed::shut).filter(|door| *door != Door::Elsewhere).count();
+    if shut > 0 {
+        tokio::time::sleep(ON_ITS_WAY).await;
+    }
     // Those who come now are refused, and not left to wait for nobody.
-    sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    locked(&sockets).clear();
     stop.send_replace(true);
+    opening.iter().for_each(|opening| opening.step(Step::Closed));
     let _ = running.await;
     started.unwrap_or(Ok(()))
 }
 
+/// A panic under the lock would be ours; what it holds is whole in any case.
+fn locked(sockets: &Mutex<Vec<Socketed>>) -> MutexGuard<'_, Vec<Socketed>> {
+    sockets.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl AsFd for Socketed {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket, _) => socket.as_fd(),
+        match &self.kind {
+            Kind::Tcp(socket) => socket.as_fd(),
+            Kind::Unix(socket) => socket.as_fd(),
         }
     }
 }

@@ -142,7 +142,7 @@ impl Wire {
         if let Some((same, deadline)) = self.reading
             && same == expected
         {
-            return deadline;
+            return self.no_later(expected, deadline);
         }
         let deadline = match expected {
             // A client that has just connected has a request in mind.
@@ -153,7 +153,15 @@ impl Wire {
             Await::End => Instant::now() + LINGER,
         };
         self.reading = Some((expected, deadline));
-        deadline
+        self.no_later(expected, deadline)
+    }
+
+    /// The drain, which begins at any time, waits less long for another request.
+    fn no_later(&self, expected: Await, deadline: Instant) -> Instant {
+        match expected {
+            Await::Request(_) => self.entry.slot().rests_until().map_or(deadline, |rested| rested.min(deadline)),
+            _ => deadline,
+        }
     }
 
     /// Whether the client has kept quiet for too long. `Ok`: an idle connection, which just ends.

@@ -72,14 +72,14 @@ impl Seat {
         let inside = Inside { service, capabilities };
         let shared = Shared::new(BoxService::new(inside), limits, capabilities);
         let socket = spawn::handed_over(SOCKET)?.pop().context("a worker was handed no socket")?;
-        let socket = Socketed::handed_over(socket)?;
+        let socket = Socketed::handed_down(socket, false)?;
         let crew = Crew::start(&shared, vec![socket], Runtime::Shared, usize::MAX)?;
         // Who stops the site by a signal may send it to all processes of it. When these end is for the server to say; only the
         // second one is for all.
         tokio::spawn(super::signals()?);
         control.ready().await;
         control.ended().await;
-        wind_down(shared, crew, life, server.drain).await;
+        wind_down(shared, crew, life, server.drain, || {}).await;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::{Outline, Site};
 use crate::capabilities::Capabilities;
 use crate::config::Listen;
-use crate::{Error, Result, Service};
+use crate::{Connection, Error, FromRequest, Request, Result, Service};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -106,7 +106,7 @@ impl Start {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let work = Box::pin(work(Stopping(self.stop.clone())));
+        let work = Box::pin(work(Stopping(Some(self.stop.clone()))));
         self.tasks.push(Task { name, tells: self.tells, work });
     }
 
@@ -141,21 +141,58 @@ impl Start {
     }
 }
 
-/// Tells background work that the server is draining.
+/// Tells that the server is draining: background work, and as an argument of a handler an answer that would go on for long, which
+/// has [`server.drain`](crate::config::ServerConfig::drain) from then on to end by itself. What has not is cut.
+///
+/// ```
+/// use purlin::site::Stopping;
+///
+/// /// Waits for news, at most until the server wants to end.
+/// async fn poll(mut stopping: Stopping) -> &'static str {
+///     # async fn news() -> &'static str { "news" }
+///     let mut news = std::pin::pin!(news());
+///     let mut over = std::pin::pin!(stopping.wait());
+///     std::future::poll_fn(|cx| match over.as_mut().poll(cx).is_ready() {
+///         true => std::task::Poll::Ready("ask again"),
+///         false => news.as_mut().poll(cx),
+///     })
+///     .await
+/// }
+/// # purlin::get(poll);
+/// ```
 #[derive(Clone, Debug)]
-pub struct Stopping(watch::Receiver<bool>);
+pub struct Stopping(Option<watch::Receiver<bool>>);
 
 impl Stopping {
     /// Told when the value becomes true.
-    #[cfg(unix)]
     pub(crate) fn new(stopped: watch::Receiver<bool>) -> Self {
-        Self(stopped)
+        Self(Some(stopped))
+    }
+
+    /// Of a server that says nothing of its end, as in a test: it never comes.
+    pub(crate) fn never() -> Self {
+        Self(None)
     }
 
     /// Returns when the server begins to drain; at once if it has.
     pub async fn wait(&mut self) {
-        // An error means that the sender is gone, and the site with it.
-        let _ = self.0.wait_for(|stopping| *stopping).await;
+        match &mut self.0 {
+            // An error means that the sender is gone, and the site with it.
+            Some(stop) => drop(stop.wait_for(|stopping| *stopping).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the server drains.
+    pub fn is_stopping(&self) -> bool {
+        self.0.as_ref().is_some_and(|stop| *stop.borrow())
+    }
+}
+
+/// Where no server said anything, it never stops.
+impl FromRequest for Stopping {
+    async fn from_request(req: &mut Request) -> Result<Self> {
+        Ok(req.extensions().get::<Connection>().map_or_else(Self::never, Connection::stopping))
     }
 }
 
@@ -250,7 +287,7 @@ impl Life {
     /// Told when the background work is.
     #[cfg(all(test, unix))]
     pub(crate) fn stopping(&self) -> Stopping {
-        Stopping(self.stop.subscribe())
+        Stopping::new(self.stop.subscribe())
     }
 
     /// Tells the background work to end and waits for it, at most `limit`; returns the names of what did not end.
