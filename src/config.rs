@@ -29,6 +29,8 @@
 //! | `server.max_connections` | `8192` | open at the same time |
 //! | `server.max_headers` | `100` | in one request |
 //! | `server.max_header_bytes` | `"64 KiB"` | of one request; `"8 KiB"` at least |
+//! | `server.control` | `""` | the unix socket by which `restart` finds the site; empty is a private place, `"none"` is none |
+//! | `server.restart_timeout` | `"60s"` | for a new executable to be ready, when it takes over |
 //! | `log.level` | `"info"` | `"warn,my_site=debug"`: a level, and others for some targets |
 //! | `log.format` | `"json"`; `"text"` in development | |
 //! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |
@@ -365,6 +367,16 @@ pub struct ServerConfig {
     /// The head of one request, in bytes.
     #[serde(deserialize_with = "units::buffer")]
     pub max_header_bytes: usize,
+    /// The path of the unix socket by which the command `restart` finds the site that runs; `none`, and there is none. Only this
+    /// user and root may speak to it.
+    ///
+    /// Empty, it is made in the folder that systemd gives to the unit (`RUNTIME_DIRECTORY`), in `$XDG_RUNTIME_DIR/purlin`, or in a
+    /// folder of this user's among the temporary files: by a name that stands for the executable's name, the site's folder, its
+    /// environment, and the FILE that is served.
+    pub control: PathBuf,
+    /// For a new executable to have started its application, when it takes over; then the one that serves goes on alone.
+    #[serde(deserialize_with = "units::limit")]
+    pub restart_timeout: Duration,
 }
 
 /// How the cores are used.

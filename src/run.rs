@@ -1,9 +1,9 @@
 //! `run`: the command line of a site.
 
 use crate::config::{Config, Listen};
-use crate::server::Server;
+use crate::server::{Bound, Server};
 use crate::site::{Boundary, Life, Outline, Site, Start};
-use crate::{Context, Error, Request, Response, Result, Service, log};
+use crate::{BoxService, Context, Error, Request, Response, Result, Service, log};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -12,10 +12,18 @@ use std::time::Duration;
 #[cfg(all(feature = "cgi", unix))]
 mod cgi;
 mod commands;
+#[cfg(unix)]
+mod control;
 mod lint;
+#[cfg(unix)]
+mod predecessor;
+#[cfg(unix)]
+mod restart;
+#[cfg(unix)]
+mod watchdog;
 
 /// The commands: name, what follows it, what it does, and the options that it has.
-const COMMANDS: [(&str, Command, &str, &str, &[&str]); 10] = [
+const COMMANDS: [(&str, Command, &str, &str, &[&str]); 11] = [
     (
         "serve",
         Command::Serve,
@@ -76,6 +84,15 @@ const COMMANDS: [(&str, Command, &str, &str, &[&str]); 10] = [
         &["--json"],
     ),
     ("health", Command::Health, "", "asks the running site for `/`, and fails if it does not answer", &["--listen"]),
+    (
+        "restart",
+        Command::Restart,
+        "[FILE[#NAME]]",
+        "has the running site replaced by its executable as it is now, without losing a request; waits until that serves
+  FILE  the one that the site was started with; so with --listen
+  It fails if the new process does not start: then the one that runs serves on.",
+        &["--listen"],
+    ),
     (
         "migrate",
         Command::Migrate,
@@ -148,9 +165,12 @@ pub(crate) fn started<S: Service + 'static>(
     if cgi::is_asked() {
         return ended(cgi::answer(stack));
     }
+    #[cfg(unix)]
+    predecessor::meet();
     let arguments = match Arguments::read(arguments) {
         Ok(arguments) => arguments,
         Err(problem) => {
+            tell_predecessor(&format!("error: {problem}"));
             eprintln!("error: {problem}\n\n{}", help());
             return ExitCode::from(2);
         }
@@ -164,10 +184,20 @@ fn ended(result: Result<()>) -> ExitCode {
         Err(error) => {
             let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");
             // An address of a database, say, with the password in it.
-            eprintln!("error: {}", crate::report::Redaction::new().text(&causes));
+            let problem = format!("error: {}", crate::report::Redaction::new().text(&causes));
+            tell_predecessor(&problem);
+            eprintln!("{problem}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A server that this process was to replace says why it did not.
+fn tell_predecessor(problem: &str) {
+    #[cfg(unix)]
+    predecessor::say(problem);
+    #[cfg(not(unix))]
+    let _ = problem;
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -197,6 +227,7 @@ enum Command {
     Request,
     Lint,
     Health,
+    Restart,
     Migrate,
     Help,
 }
@@ -207,6 +238,7 @@ impl Command {
         match self {
             Self::Migrate => cfg!(feature = "database"),
             Self::Layers => cfg!(feature = "deploy"),
+            Self::Restart => cfg!(unix),
             _ => true,
         }
     }
@@ -218,7 +250,7 @@ impl Command {
     /// How many words may follow it.
     fn most_words(self) -> usize {
         match self {
-            Self::Serve | Self::Routes | Self::Stack => 1,
+            Self::Serve | Self::Routes | Self::Stack | Self::Restart => 1,
             Self::Config | Self::Request => 3,
             Self::Lint => usize::MAX,
             _ => 0,
@@ -377,16 +409,17 @@ impl Arguments {
             config.server.listen.clone_from(&self.listen);
         }
         match (self.command, self.file()) {
-            (Command::Serve, None) => serve(config, stack, self.json),
+            (Command::Serve, None) => serve(config, stack, &self.listen, self.json),
             (Command::Serve, Some(file)) => {
                 log::start(&config.log)?;
                 warn(&config);
-                let environment = config.environment.to_string();
                 let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
                 let runtime = runtime.context("starting the runtime")?;
                 let served = runtime.block_on(async {
-                    let opened = commands::open(file, &self.set, config, stack, registered)?;
-                    commands::serve(&opened, &self.listen, &environment, self.json).await
+                    let opened = commands::open(file, &self.set, config.clone(), stack, registered)?;
+                    let (servers, places) =
+                        commands::bind(&opened, &self.listen, config.environment.name(), self.json)?;
+                    serve_all(servers, &config, Some(file), &self.listen, places).await
                 });
                 // A blocking task that never ends must not keep the process.
                 runtime.shutdown_timeout(Duration::from_secs(1));
@@ -394,6 +427,7 @@ impl Arguments {
             }
             (Command::Migrate, _) => migrate(&outline(config, stack)?, self.status),
             (Command::Health, _) => health(&config),
+            (Command::Restart, file) => ask_for_restart(&config, file, &self.listen),
             (Command::Config, file) => match self.words.as_slice() {
                 [file] if file != "check" => {
                     commands::settings_of_file(&commands::open(file, &self.set, config, stack, registered)?, self.json)
@@ -421,7 +455,7 @@ impl Arguments {
             },
             (_, file) => {
                 let app = || match file {
-                    None => Ok(crate::BoxService::new(stack(config)?)),
+                    None => Ok(BoxService::new(stack(config)?)),
                     Some(file) => commands::app(&commands::open(file, &self.set, config, stack, registered)?),
                 };
                 match self.command {
@@ -493,7 +527,12 @@ fn warn(config: &Config) {
     }
 }
 
-fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Result<S>, as_json: bool) -> Result<()> {
+fn serve<S: Service + 'static>(
+    config: Config,
+    stack: impl FnOnce(Config) -> Result<S>,
+    listen: &[Listen],
+    as_json: bool,
+) -> Result<()> {
     log::start(&config.log)?;
     warn(&config);
     let bound = match Server::from_config(&config.server).bind() {
@@ -501,7 +540,89 @@ fn serve<S: Service + 'static>(config: Config, stack: impl FnOnce(Config) -> Res
         Err(error) => return Err(told(config, stack, error)),
     };
     let line = announcement(bound.addresses(), config.environment.name(), None, as_json);
-    bound.announce(&line).run(|| async { Ok(Announced { app: stack(config)?, line }) })
+    let places = places(bound.addresses());
+    let runtime = bound.runtime()?;
+    let served = runtime.block_on(async {
+        let bound = bound.announce(&line);
+        let app = match bound.keeps_others() {
+            // It is made in the others, and not here.
+            true => BoxService::new(crate::Router::new()),
+            false => BoxService::new(Announced { app: stack(config.clone())?, line }),
+        };
+        serve_all(vec![(bound, app)], &config, None, listen, places).await
+    });
+    // A blocking task that never ends must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+/// Serves until a signal or a successor ends it. `file` and `listen` are those of the command line, `places` is for people.
+#[cfg(unix)]
+async fn serve_all(
+    servers: Vec<(Bound, BoxService)>,
+    config: &Config,
+    file: Option<&str>,
+    listen: &[Listen],
+    places: String,
+) -> Result<()> {
+    if !servers.iter().any(|(bound, _)| bound.leads()) {
+        return restart::serve_all(servers, None).await;
+    }
+    let status = format!("serving {places} ({})", config.environment);
+    let control = control::place(config, file, listen);
+    let reign = restart::Reign::begin(control, config.server.restart_timeout, status);
+    restart::serve_all(servers, Some(reign)).await
+}
+
+#[cfg(not(unix))]
+async fn serve_all(
+    servers: Vec<(Bound, BoxService)>,
+    _: &Config,
+    _: Option<&str>,
+    _: &[Listen],
+    _: String,
+) -> Result<()> {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut running = tokio::task::JoinSet::new();
+    for (bound, app) in servers {
+        let mut stopped = stopped.clone();
+        running.spawn(async move { bound.serve(app, async move { drop(stopped.wait_for(|stop| *stop).await) }).await });
+    }
+    let stop = std::sync::Arc::new(stop);
+    let signals = crate::server::signals()?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            signals.await;
+            stop.send_replace(true);
+        }
+    });
+    let mut served = Ok(());
+    while let Some(ended) = running.join_next().await {
+        stop.send_replace(true);
+        served = served.and(ended.context("a server ended by a panic").and_then(|ended| ended));
+    }
+    served
+}
+
+/// Has the site that runs with this configuration replaced.
+#[cfg(unix)]
+fn ask_for_restart(config: &Config, file: Option<&str>, listen: &[Listen]) -> Result<()> {
+    /// For what goes before and after the new process has its time.
+    const BESIDE: Duration = Duration::from_secs(15);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let answer = runtime.block_on(async {
+        let place = control::place(config, file, listen)?;
+        let place = place.context("the site has no control socket: `server.control` is \"none\"")?;
+        control::restart(&place, config.server.restart_timeout + BESIDE).await
+    });
+    println!("restarted: {}", answer?);
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn ask_for_restart(_: &Config, _: Option<&str>, _: &[Listen]) -> Result<()> {
+    Err(Error::internal("a site can be restarted on unix only"))
 }
 
 /// The site cannot be served. Those whom its stack tells of failures are told of this one too; a stack that fails as well has
@@ -520,12 +641,16 @@ fn told<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>, err
 
 /// What is printed once a server serves: one line, for programs too.
 fn announcement(listens: &[Listen], environment: &str, name: Option<&str>, as_json: bool) -> String {
-    let places: Vec<String> = listens.iter().map(url).collect();
     if as_json {
+        let places: Vec<String> = listens.iter().map(url).collect();
         return serde_json::json!({ "serving": places, "environment": environment, "server": name }).to_string();
     }
     let name = name.map(|name| format!(", {name}")).unwrap_or_default();
-    format!("serving {} ({environment}{name}), Ctrl-C stops it", places.join(", "))
+    format!("serving {} ({environment}{name}), Ctrl-C stops it", places(listens))
+}
+
+fn places(listens: &[Listen]) -> String {
+    listens.iter().map(url).collect::<Vec<_>>().join(", ")
 }
 
 /// Where a browser on this machine finds the server.

@@ -62,7 +62,7 @@ pub(crate) struct Spawn {
     handed: Vec<(String, OwnedFd)>,
     controlled: bool,
     outlives: bool,
-    told: Told,
+    told: Option<Told>,
 }
 
 /// Who is told a line of standard error.
@@ -84,7 +84,7 @@ impl Spawn {
             handed: Vec::new(),
             controlled: false,
             outlives: false,
-            told: Box::new(move |line| tracing::info!(target: "purlin::process", program = name, "{line}")),
+            told: Some(Box::new(move |line| tracing::info!(target: "purlin::process", program = name, "{line}"))),
         }
     }
 
@@ -168,7 +168,13 @@ impl Spawn {
 
     /// Is told each line that it writes to its standard error; by default they are events of the log.
     pub(crate) fn stderr(mut self, told: impl FnMut(&str) + Send + 'static) -> Self {
-        self.told = Box::new(told);
+        self.told = Some(Box::new(told));
+        self
+    }
+
+    /// Its standard error is this program's own: for one that [`outlives`](Self::outlives) it. Nothing is kept of it.
+    pub(crate) fn own_stderr(mut self) -> Self {
+        self.told = None;
         self
     }
 
@@ -176,7 +182,8 @@ impl Spawn {
     pub(crate) fn start(self) -> Result<Child> {
         let what = || format!("starting {}", self.program.to_string_lossy());
         let mut command = Command::new(&self.program);
-        command.args(&self.args).stderr(Stdio::piped()).kill_on_drop(!self.outlives);
+        command.args(&self.args).kill_on_drop(!self.outlives);
+        command.stderr(if self.told.is_some() { Stdio::piped() } else { Stdio::inherit() });
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -185,7 +192,18 @@ impl Spawn {
             command.envs(allowed.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         }
         // They are about this program, and about sockets that the other one does not have.
-        for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD", CONTROL] {
+        const OURS: [&str; 9] = [
+            "LISTEN_PID",
+            "LISTEN_FDS",
+            "LISTEN_FDNAMES",
+            "LISTEN_FDS_FIRST_FD",
+            CONTROL,
+            "PURLIN_PREDECESSOR",
+            "PURLIN_CONTROL_SOCKET",
+            "PURLIN_SOCKETS",
+            "PURLIN_SOCKETS_LISTEN",
+        ];
+        for name in OURS {
             command.env_remove(name);
         }
         let mut handed = self.handed;
@@ -233,7 +251,8 @@ impl Spawn {
             child.with_context(what)?
         };
         let last = Arc::new(Mutex::new(VecDeque::new()));
-        let reading = child.stderr.take().map(|stderr| tokio::spawn(read_lines(stderr, self.told, last.clone())));
+        let reading = child.stderr.take().zip(self.told);
+        let reading = reading.map(|(stderr, told)| tokio::spawn(read_lines(stderr, told, last.clone())));
         let pid = child.id().unwrap_or_default();
         Ok(Child { child, pid, control, last, reading })
     }

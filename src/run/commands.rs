@@ -214,11 +214,10 @@ mod files {
     use super::print_json;
     use crate::config::{Config, Listen, Setting};
     use crate::deploy::{Deploy, Deployment, NoOptions, Registry};
-    use crate::run::{Announced, announcement};
+    use crate::run::{Announced, announcement, places};
+    use crate::server::Bound;
     use crate::{BoxService, Context, Error, Result, Service};
-    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-    use tokio::sync::watch;
-    use tokio::task::JoinSet;
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     /// Opens a file; the site's own stack is `app:main` there, unless the site registers another. It is made when something
     /// uses it.
@@ -261,16 +260,13 @@ mod files {
         deployment.check()
     }
 
-    /// Serves all that a file starts, until it is interrupted or one of them fails.
-    pub(in crate::run) async fn serve(
+    /// Opens the sockets of all servers that a file starts; tells where they are.
+    pub(in crate::run) fn bind(
         deployment: &Deployment,
         listen: &[Listen],
         environment: &str,
         as_json: bool,
-    ) -> Result<()> {
-        let (stop, stopped) = watch::channel(false);
-        let stop = Arc::new(stop);
-        let mut running = JoinSet::new();
+    ) -> Result<(Vec<(Bound, BoxService)>, String)> {
         let servers = deployment.servers()?;
         let only = servers.len() == 1;
         let takes = |name: &str| !listen.is_empty() && (only || name == "main");
@@ -279,41 +275,16 @@ mod files {
             let problem = format!("--listen is for the server `main`, or the only one: found {}", names.join(", "));
             return Err(Error::internal(problem));
         }
-        let mut bound = Vec::new();
+        let (mut bound, mut at) = (Vec::new(), Vec::new());
         // All sockets first: a port that is taken is told before anything has started.
         for (name, server, app) in servers {
             let server = if takes(&name) { server.only_at(listen) } else { server };
-            bound.push((server.bind()?, name, app));
+            let server = server.bind()?;
+            let line = announcement(server.addresses(), environment, Some(&name), as_json);
+            at.push(format!("{name} {}", places(server.addresses())));
+            bound.push((server.announce(&line), BoxService::new(Announced { app, line })));
         }
-        for (bound, name, app) in bound {
-            let line = announcement(bound.addresses(), environment, Some(&name), as_json);
-            let bound = bound.announce(&line);
-            let mut stopped = stopped.clone();
-            let app = Announced { app, line };
-            running.spawn(async move {
-                let stopped = async move {
-                    // An error means that the sender is gone, and the process about to end.
-                    let _ = stopped.wait_for(|stop| *stop).await;
-                };
-                bound.serve(app, stopped).await
-            });
-        }
-        let signals = crate::server::signals()?;
-        let interrupted = tokio::spawn({
-            let stop = Arc::clone(&stop);
-            async move {
-                signals.await;
-                stop.send_replace(true);
-            }
-        });
-        let mut served = Ok(());
-        while let Some(ended) = running.join_next().await {
-            // One that has failed takes the others along: half a site is none.
-            stop.send_replace(true);
-            served = served.and(ended.context("a server ended by a panic").and_then(|ended| ended));
-        }
-        interrupted.abort();
-        served
+        Ok((bound, at.join(", ")))
     }
 
     pub(in crate::run) fn explain_in_file(deployment: &Deployment, key: &str, as_json: bool) -> Result<()> {
@@ -373,6 +344,7 @@ mod files {
 #[cfg(not(feature = "deploy"))]
 mod files {
     use crate::config::{Config, Listen};
+    use crate::server::Bound;
     use crate::{BoxService, Error, Result, Service};
 
     fn none<T>() -> Result<T> {
@@ -397,7 +369,7 @@ mod files {
         none()
     }
 
-    pub(in crate::run) async fn serve((): &(), _: &[Listen], _: &str, _: bool) -> Result<()> {
+    pub(in crate::run) fn bind((): &(), _: &[Listen], _: &str, _: bool) -> Result<(Vec<(Bound, BoxService)>, String)> {
         none()
     }
 
