@@ -600,6 +600,9 @@ mod unix {
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stderr);
         assert!(told.starts_with("error: no such site runs here: nobody listens at "), "{told}");
+        // Whoever asks for it need not know the secret.
+        let output = site.command(&["restart"]).env("PURLIN_ENV", "production").output().unwrap();
+        assert!(text(&output.stderr).starts_with("error: no such site runs here"), "{}", text(&output.stderr));
         site.configure("control = 'none'");
         assert!(text(&site.restart().stderr).contains("the site has no control socket"));
     }
