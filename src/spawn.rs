@@ -88,8 +88,12 @@ impl Spawn {
         }
     }
 
-    /// This executable once more, with the same arguments.
+    /// This executable once more, with the same arguments; on Linux also if another one has been put in its place meanwhile, of
+    /// which this process knows nothing.
     pub(crate) fn this() -> Result<Self> {
+        #[cfg(target_os = "linux")]
+        let program = "/proc/self/exe";
+        #[cfg(not(target_os = "linux"))]
         let program = std::env::current_exe().context("finding this executable")?;
         let mut spawn = Self::new(program);
         spawn.args.extend(std::env::args_os().skip(1));

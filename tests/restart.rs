@@ -11,6 +11,7 @@ fn main() -> std::process::ExitCode {
 mod unix {
     use purlin::site::{Start, Stopping};
     use purlin::{Config, Error, Middleware, Request, Response, Result, Router, Service, Stack, get};
+    use std::collections::BTreeSet;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
@@ -37,6 +38,7 @@ mod unix {
         ("a_unix_socket_keeps_its_file", a_unix_socket_keeps_its_file),
         ("inherited_sockets_are_handed_on", inherited_sockets_are_handed_on),
         ("a_runtime_for_each_core_hands_over_all_its_sockets", a_runtime_for_each_core_hands_over_all_its_sockets),
+        ("several_processes_are_replaced_together", several_processes_are_replaced_together),
         ("no_request_is_lost_meanwhile", no_request_is_lost_meanwhile),
         ("the_control_socket_is_for_this_user_alone", the_control_socket_is_for_this_user_alone),
         ("where_no_site_runs_there_is_none_to_restart", where_no_site_runs_there_is_none_to_restart),
@@ -522,9 +524,54 @@ mod unix {
         stop(&site, &process(&place));
     }
 
+    fn several_processes_are_replaced_together() {
+        let mut site = Site::new();
+        site.configure("listen = '127.0.0.1:0'\nprocesses = 2");
+        let own = site.program.clone();
+        site.program = site.folder.join("site");
+        std::fs::copy(&own, &site.program).unwrap();
+        let place = site.start(&[]).remove(0);
+        let parent = site.first();
+        let children = || (0..50).map(|_| process(&place)).collect::<BTreeSet<String>>();
+        let first = children();
+        assert!(!first.contains(&parent), "the parent answers nothing itself");
+
+        site.fails("error");
+        let output = site.restart();
+        assert!(!output.status.success());
+        let told = text(&output.stderr);
+        assert!(told.contains("exited with status 1") && told.contains("the teapot is empty"), "{told}");
+        assert!(children().is_subset(&first));
+
+        // Between the new executable and the restart, one that crashes is replaced by what it was.
+        site.fails("");
+        std::fs::copy(&own, site.folder.join("new")).unwrap();
+        std::fs::rename(site.folder.join("new"), &site.program).unwrap();
+        let crashed = process(&place);
+        site.signal("KILL", &crashed);
+        has_ended(&crashed);
+        eventually("another one is there", || !children().is_subset(&first));
+        let before = children();
+
+        let told = site.restarted();
+        site.first_has_ended();
+        let after = children();
+        assert!(after.is_disjoint(&before) && after.is_disjoint(&first), "{before:?} {after:?}");
+        let parent = told.split(' ').nth(2).unwrap();
+        stop(&site, parent);
+        assert!(TcpStream::connect(address(&place)).is_err(), "the port is free");
+    }
+
     /// A small one of what `.ci/faults` does with more.
     fn no_request_is_lost_meanwhile() {
+        for processes in [1, 2] {
+            no_request_is_lost_by(processes);
+        }
+    }
+
+    fn no_request_is_lost_by(processes: usize) {
         let mut site = Site::new();
+        site.configure(&format!("listen = '127.0.0.1:0'\nprocesses = {processes}"));
         let place = site.start(&[]).remove(0);
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let clients: Vec<_> = (0..4)
@@ -558,14 +605,14 @@ mod unix {
                 })
             })
             .collect();
+        let mut told = String::new();
         for _ in 0..3 {
-            site.restarted();
+            told = site.restarted();
         }
-        let last = process(&place);
         over.store(true, Ordering::Relaxed);
         let asked: u32 = clients.into_iter().map(|client| client.join().expect("every request is answered")).sum();
         assert!(asked > 100, "{asked}");
-        stop(&site, &last);
+        stop(&site, told.split(' ').nth(2).unwrap());
     }
 
     fn the_control_socket_is_for_this_user_alone() {

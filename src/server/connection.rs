@@ -95,7 +95,8 @@ impl Shared {
         connection: Connection,
         permit: Option<OwnedSemaphorePermit>,
     ) -> tokio::task::JoinHandle<()> {
-        let connection = connection.with_capabilities(self.capabilities).with_stopping(Stopping::new(self.stopping.subscribe()));
+        let connection =
+            connection.with_capabilities(self.capabilities).with_stopping(Stopping::new(self.stopping.subscribe()));
         let entry = Entry::new(self, connection, permit);
         let slot = entry.slot.clone();
         let task = tokio::spawn(serve(self.clone(), io, entry));
