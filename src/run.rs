@@ -577,7 +577,7 @@ async fn serve_all(
     }
     let status = format!("serving {places} ({})", config.environment);
     let control = control::place(config, file, listen);
-    let reign = restart::Reign::begin(control, config.server.restart_timeout, status);
+    let reign = restart::Reign::begin(control, config.server.restart_timeout, status)?;
     restart::serve_all(servers, Some(reign)).await
 }
 

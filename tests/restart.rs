@@ -44,6 +44,8 @@ mod unix {
         ("where_no_site_runs_there_is_none_to_restart", where_no_site_runs_there_is_none_to_restart),
         ("systemd_is_told_how_it_is", systemd_is_told_how_it_is),
         #[cfg(feature = "deploy")]
+        ("a_server_that_does_not_start_takes_the_others_along", a_server_that_does_not_start_takes_the_others_along),
+        #[cfg(feature = "deploy")]
         ("the_servers_of_a_file_are_restarted_together", the_servers_of_a_file_are_restarted_together),
     ];
 
@@ -309,7 +311,7 @@ mod unix {
         let place = site.start(&["serve", "--listen", "127.0.0.1:0"]).remove(0);
         let first = process(&place);
         site.signal("HUP", &first);
-        assert_eq!(site.serving(), [place.clone()]);
+        assert_eq!(site.serving().concat(), place);
         site.first_has_ended();
         let second = process(&place);
         assert_ne!(second, first);
@@ -452,7 +454,7 @@ mod unix {
     fn a_unix_socket_keeps_its_file() {
         let mut site = Site::new();
         let place = format!("unix:{}", site.folder.join("site.sock").display());
-        assert_eq!(site.start(&["serve", "--listen", &place]), [place.clone()]);
+        assert_eq!(site.start(&["serve", "--listen", &place]).concat(), place);
         let first = process(&place);
         for _ in 0..2 {
             site.restarted();
@@ -694,6 +696,18 @@ mod unix {
         site.signal("TERM", &second);
         assert_eq!(told(), "STOPPING=1\nSTATUS=draining");
         eventually("the site has ended", || TcpStream::connect(address(&place)).is_err());
+    }
+
+    #[cfg(feature = "deploy")]
+    fn a_server_that_does_not_start_takes_the_others_along() {
+        let site = Site::new();
+        let file = "[app.main]\nuse = 'app:main'\n[app.files]\nuse = 'purlin:static'\nfolder = '${here}/config'\n\
+            [server.main]\nlisten = '127.0.0.1:0'\n[server.files]\nlisten = '127.0.0.1:0'\napp = 'files'\n";
+        std::fs::write(site.folder.join("site.toml"), file).unwrap();
+        site.fails("error");
+        let output = site.command(&["serve", "site.toml"]).output().unwrap();
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).contains("the teapot is empty"), "{}", text(&output.stderr));
     }
 
     #[cfg(feature = "deploy")]

@@ -41,7 +41,11 @@ pub(super) fn place(config: &Config, file: Option<&str>, listen: &[Listen]) -> R
     }
     let program = super::restart::program();
     let program = program.file_stem().map_or("site".into(), |name| name.to_string_lossy().into_owned());
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd may give several, with colons between.
+    let folder = |name: &str| {
+        let folders = std::env::var(name).ok()?;
+        folders.split(':').next().map(PathBuf::from).filter(|path| path.is_absolute())
+    };
     // It is the unit's own: that has one site.
     if let Some(folder) = folder("RUNTIME_DIRECTORY") {
         return Ok(Some(folder.join(format!("{program}.control"))));

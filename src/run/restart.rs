@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -75,8 +76,12 @@ pub(super) struct Reign {
     limit: Duration,
     notify: Notify,
     status: String,
+    events: mpsc::UnboundedSender<Event>,
+    happens: mpsc::UnboundedReceiver<Event>,
+    signals: [Ends; 2],
 }
 
+#[derive(Debug)]
 enum Event {
     Stop,
     HungUp,
@@ -85,8 +90,13 @@ enum Event {
 }
 
 impl Reign {
-    /// `control` is where the control socket is to be; `limit` is the time for a successor to be ready.
-    pub(super) fn begin(control: Result<Option<PathBuf>>, limit: Duration, status: String) -> Self {
+    /// `control` is where the control socket is to be; `limit` is the time for a successor to be ready. Signals are heard from here
+    /// on, before anybody is told that the site serves.
+    ///
+    /// # Errors
+    ///
+    /// No signal can be waited for.
+    pub(super) fn begin(control: Result<Option<PathBuf>>, limit: Duration, status: String) -> Result<Self> {
         // Both are remembered as they are at the start.
         program();
         cannot_end();
@@ -94,14 +104,17 @@ impl Reign {
         let control = control.inspect_err(|error| {
             tracing::warn!(target: "purlin::restart", error = format_args!("{error:#}"), "no control socket: the command `restart` does not find this server");
         });
-        Self { control: control.unwrap_or_default(), limit, notify: Notify::from_env(), status }
+        let (events, happens) = mpsc::unbounded_channel();
+        let signals = listen_to_signals(&events)?;
+        let (control, notify) = (control.unwrap_or_default(), Notify::from_env());
+        Ok(Self { control, limit, notify, status, events, happens, signals })
     }
 
     /// Returns when the servers are to drain: at a signal, or when a successor serves. Then somebody may be about to be told so.
     ///
     /// # Errors
     ///
-    /// No signal can be waited for; the predecessor does not let this process take over.
+    /// The predecessor does not let this process take over.
     async fn last(
         mut self,
         handover: Handover,
@@ -110,12 +123,10 @@ impl Reign {
         open: watch::Sender<bool>,
         servers: usize,
     ) -> Result<Option<JoinHandle<()>>> {
-        let (events, mut happens) = mpsc::unbounded_channel();
-        let _signals = listen_to_signals(&events)?;
         for expected in [Step::Started, Step::Serving] {
             for _ in 0..servers {
-                // One of them has failed, and says why itself.
-                let Some(step) = steps.recv().await else { return Ok(None) };
+                // One of them has failed, and says why itself; or all are told to stop.
+                let Some(step) = self.next(&mut steps).await else { return Ok(None) };
                 debug_assert_eq!(step, expected);
             }
             if expected == Step::Started {
@@ -133,10 +144,10 @@ impl Reign {
         }
         predecessor::serving();
         let _watchdog = Ends(tokio::spawn(watchdog::feed(self.notify.clone(), addresses)).abort_handle());
-        let listening = self.control.as_ref().map(|control| control.listen(callers(events.clone(), Event::Asked)));
+        let listening = self.control.as_ref().map(|control| control.listen(callers(self.events.clone(), Event::Asked)));
         let _listening = listening.transpose()?.map(Ends);
         let mut attempt: Option<(Ends, Option<Caller>)> = None;
-        while let Some(event) = happens.recv().await {
+        while let Some(event) = self.happens.recv().await {
             let caller = match event {
                 Event::Stop => {
                     if let Some((_, Some(caller))) = attempt {
@@ -155,6 +166,7 @@ impl Reign {
                                 control.hand_over();
                             }
                             tracing::info!(target: "purlin::restart", pid, "the new process serves");
+                            drop(self.signals);
                             ignore_one_signal()?;
                             let answer = caller.map(|caller| answer_when_closed(caller, pid, steps, servers));
                             return Ok(answer.map(tokio::spawn));
@@ -185,7 +197,7 @@ impl Reign {
                 Ok((successor, channel)) => {
                     tracing::info!(target: "purlin::restart", program = %program().display(), "starting the new process");
                     self.notify.reloading("restarting");
-                    let (events, limit) = (events.clone(), self.limit);
+                    let (events, limit) = (self.events.clone(), self.limit);
                     let trying = tokio::spawn(async move {
                         let _ = events.send(Event::Tried(attempt_with(successor, channel, limit).await));
                     });
@@ -201,6 +213,19 @@ impl Reign {
             }
         }
         Ok(None)
+    }
+
+    /// How far another server has come, unless the process is told to stop. Nobody can ask for a restart yet.
+    async fn next(&mut self, steps: &mut mpsc::UnboundedReceiver<Step>) -> Option<Step> {
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(event) = self.happens.poll_recv(cx) {
+                if matches!(event, None | Some(Event::Stop)) {
+                    return Poll::Ready(None);
+                }
+            }
+            steps.poll_recv(cx)
+        })
+        .await
     }
 
     /// The new process, to be started, and this end of the channel to it.
@@ -227,6 +252,7 @@ impl Reign {
 }
 
 /// Ends a task with itself.
+#[derive(Debug)]
 struct Ends(AbortHandle);
 
 impl Drop for Ends {
@@ -400,6 +426,10 @@ pub(super) async fn serve_all(servers: Vec<(Bound, BoxService)>, reign: Option<R
     while let Some(ended) = running.join_next().await {
         stop.send_replace(true);
         served = served.and(ended.context("a server ended by a panic").and_then(|ended| ended));
+        if served.is_err() {
+            // Others may wait to be let begin.
+            reigning.abort();
+        }
     }
     if !reigning.is_finished() {
         reigning.abort();
