@@ -52,6 +52,17 @@ pub struct LayerInfo {
     #[cfg(feature = "database")]
     migrated: Option<Arc<dyn crate::database::Migrated>>,
     told: Option<Arc<dyn Told>>,
+    shares: Option<Shares>,
+}
+
+/// Puts what a layer tells the whole site among what others do.
+#[derive(Clone)]
+struct Shares(Arc<dyn Fn(&mut http::Extensions) + Send + Sync>);
+
+impl fmt::Debug for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shares(…)")
+    }
 }
 
 /// A route as `routes` prints it.
@@ -124,6 +135,7 @@ impl About {
             #[cfg(feature = "database")]
             migrated: None,
             told: None,
+            shares: None,
         };
         Self { layers: vec![info] }
     }
@@ -210,6 +222,13 @@ impl About {
     pub(crate) fn told(&mut self, told: Arc<dyn Told>) {
         if let Some(layer) = self.current() {
             layer.told = Some(told);
+        }
+    }
+
+    /// Tells the whole site something, as [`Start::share`] does: also where the layer itself does not start, above a boundary.
+    pub(crate) fn share<T: Clone + Send + Sync + 'static>(&mut self, noun: T) {
+        if let Some(layer) = self.current() {
+            layer.shares = Some(Shares(Arc::new(move |shared| drop(shared.insert(noun.clone())))));
         }
     }
 
@@ -612,7 +631,11 @@ impl Outline {
             let problems: String = problems.iter().map(|problem| format!("\n  - {problem}")).collect();
             Error::internal(format!("the site does not fit together{problems}"))
         });
-        (Site { layers, routes, handlers, mounts, shared: Arc::default() }, problem)
+        let mut shared = http::Extensions::new();
+        for Shares(share) in layers.iter().filter_map(|layer| layer.shares.as_ref()) {
+            share(&mut shared);
+        }
+        (Site { layers, routes, handlers, mounts, shared: Arc::new(RwLock::new(shared)) }, problem)
     }
 }
 

@@ -156,19 +156,19 @@ impl Middleware for StaticFiles {
     fn describe(&self, about: &mut About) {
         let place = self.assets.as_folder().map_or("in the executable".to_owned(), |path| path.display().to_string());
         about.option("at", if self.at.is_empty() { "/" } else { &self.at }).option("files", place);
+        let (files, at) = (self.files().clone(), self.at.clone());
+        about.share(StaticUrls::new(move |name| {
+            let marked = files.marked(name)?;
+            Ok(format!("{at}/{}", percent_encoding::utf8_percent_encode(&marked, IN_A_PATH)))
+        }));
     }
 
-    fn start(&self, start: &mut Start) -> Result<()> {
+    fn start(&self, _: &mut Start) -> Result<()> {
         if let Some(problem) = &self.problem {
             return Err(Error::internal(problem.clone()));
         }
         // A folder that is not there is a mistake to learn of now, and not by a page without style.
         self.files().assets().names()?;
-        let (files, at) = (self.files().clone(), self.at.clone());
-        start.share(StaticUrls::new(move |name| {
-            let marked = files.marked(name)?;
-            Ok(format!("{at}/{}", percent_encoding::utf8_percent_encode(&marked, IN_A_PATH)))
-        }));
         Ok(())
     }
 }
