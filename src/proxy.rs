@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use passing::{arriving, leaving};
-use pool::{Lease, Patience, Pool};
+use pool::{Lease, MAX_IDLE, Patience, Pool};
 use std::net::IpAddr;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,7 +102,7 @@ impl Proxy {
             },
             max_connections: 256,
             permits: Arc::new(Semaphore::new(256)),
-            pool: Arc::default(),
+            pool: Arc::new(Pool::new(MAX_IDLE)),
             name: name(),
             place,
         }
@@ -138,7 +138,7 @@ impl Proxy {
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self.permits = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
-        self.pool = Arc::default();
+        self.pool = Arc::new(Pool::new(MAX_IDLE));
         self.name = name();
         self
     }

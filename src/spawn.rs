@@ -12,21 +12,26 @@
 //! | the name of [`Spawn::hand_over`] | the numbers of the sockets that were handed over by that name, `7` or `7,9` |
 //! | `LISTEN_FDS`, `LISTEN_FDS_FIRST_FD` | a range with all of them in it, from which [`handed_over`] takes the named ones |
 //!
-//! The control channel is a pair of sockets. The child writes the line `ready` into it when it serves; the end of the file, which
-//! also comes when the parent dies, tells it to drain and exit.
+//! The control channel is a pair of sockets. The child writes the line `ready` into it when it serves, and then writes back what it
+//! reads, by which the parent may know that it is well; the end of the file, which also comes when the parent dies, tells it to
+//! drain and exit.
 
 use crate::{Context as _, Error, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::future::{pending, poll_fn};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, Command};
+use tokio::time::sleep;
 
 /// The environment variable that has the number of the control channel.
 pub(crate) const CONTROL: &str = "PURLIN_CONTROL";
@@ -53,6 +58,8 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// It inherits no file descriptor but those named here. Dropping its [`Child`] kills it.
 pub(crate) struct Spawn {
     program: OsString,
+    /// What it is told that it is called.
+    called: Option<OsString>,
     args: Vec<OsString>,
     folder: Option<PathBuf>,
     allowed: Option<Vec<OsString>>,
@@ -75,6 +82,7 @@ impl Spawn {
         let name = program.to_string_lossy().into_owned();
         Self {
             program,
+            called: None,
             args: Vec::new(),
             folder: None,
             allowed: None,
@@ -88,14 +96,13 @@ impl Spawn {
         }
     }
 
-    /// This executable once more, with the same arguments; on Linux also if another one has been put in its place meanwhile, of
-    /// which this process knows nothing.
+    /// This executable once more, with the same arguments.
     pub(crate) fn this() -> Result<Self> {
-        #[cfg(target_os = "linux")]
-        let program = "/proc/self/exe";
-        #[cfg(not(target_os = "linux"))]
-        let program = std::env::current_exe().context("finding this executable")?;
-        let mut spawn = Self::new(program);
+        // The very same, also where a newer one has been put into its place meanwhile.
+        let same = std::path::Path::new("/proc/self/exe");
+        let program = if same.exists() { Ok(same.to_owned()) } else { std::env::current_exe() };
+        let mut spawn = Self::new(program.context("finding this executable")?);
+        spawn.called = std::env::args_os().next();
         spawn.args.extend(std::env::args_os().skip(1));
         Ok(spawn)
     }
@@ -188,6 +195,9 @@ impl Spawn {
         let mut command = Command::new(&self.program);
         command.args(&self.args).kill_on_drop(!self.outlives);
         command.stderr(if self.told.is_some() { Stdio::piped() } else { Stdio::inherit() });
+        if let Some(called) = &self.called {
+            command.arg0(called);
+        }
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -342,11 +352,50 @@ impl Child {
         status.unwrap_or_default()
     }
 
+    /// The same, or `None` if it has not answered by its control channel for so long. (Those of [`Control`] do, as long as one of
+    /// their threads is free.)
+    pub(crate) async fn wait_or_hung(&mut self, limit: Option<Duration>) -> Option<ExitStatus> {
+        let Some(limit) = limit else { return Some(self.wait().await) };
+        let Self { child, control, .. } = self;
+        let is_hung = {
+            let mut hung = pin!(hung(control, limit));
+            let mut ended = pin!(child.wait());
+            poll_fn(|cx| match ended.as_mut().poll(cx) {
+                Poll::Ready(_) => Poll::Ready(false),
+                Poll::Pending => hung.as_mut().poll(cx).map(|()| true),
+            })
+            .await
+        };
+        // Known by now.
+        if is_hung { None } else { Some(self.wait().await) }
+    }
+
     /// The last lines of its standard error.
     pub(crate) fn last_words(&self) -> String {
         locked(&self.last).iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
     }
 }
+
+/// Ready when a program has not answered for so long.
+async fn hung(control: &mut Option<tokio::net::UnixStream>, limit: Duration) {
+    let Some(control) = control else { return pending().await };
+    loop {
+        sleep(limit.min(BEAT)).await;
+        let asking = async {
+            control.write_all(b"?").await?;
+            control.read_u8().await
+        };
+        match tokio::time::timeout(limit, asking).await {
+            Ok(Ok(_)) => {}
+            // It is about to end.
+            Ok(Err(_)) => return pending().await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// How often one is asked whether it is well.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// How long the last of standard error is waited for, after the end of who wrote it.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -410,10 +459,15 @@ impl Control {
         let _ = self.0.write_all(READY).await;
     }
 
-    /// Ready when this program is to drain and exit: it was told to, or its parent has died.
+    /// Ready when this program is to drain and exit: it was told to, or its parent has died. Until then it says that it is well,
+    /// as often as it is asked.
     pub(crate) async fn ended(&mut self) {
         let mut heard = [0; 64];
-        while matches!(self.0.read(&mut heard).await, Ok(length) if length > 0) {}
+        while let Ok(length @ 1..) = self.0.read(&mut heard).await {
+            if self.0.write_all(&heard[..length]).await.is_err() {
+                return;
+            }
+        }
     }
 }
 

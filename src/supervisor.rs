@@ -29,6 +29,8 @@ pub(crate) struct Limits {
     pub(crate) max_memory: Option<u64>,
     /// How many requests may be in one at the same time.
     pub(crate) at_once: u32,
+    /// How long one may not answer by its control channel, until it is killed; `None` for programs that do not answer by it.
+    pub(crate) hung: Option<Duration>,
     /// None is started before the first is asked for.
     pub(crate) lazy: bool,
 }
@@ -41,6 +43,7 @@ impl Default for Limits {
             max_requests: None,
             max_memory: None,
             at_once: 256,
+            hung: None,
             lazy: false,
         }
     }
@@ -204,9 +207,16 @@ impl<T> fmt::Display for Process<T> {
 
 enum Event {
     Died(ExitStatus),
+    Hung,
     Killed,
     Worn(String),
     Stopped,
+}
+
+enum Replacement<T> {
+    Ready(Box<Child>, Arc<Process<T>>),
+    Failed(Error),
+    Needless,
 }
 
 impl<T: Send + Sync + 'static> Supervisor<T> {
@@ -411,13 +421,13 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
     ) -> Option<Arc<str>> {
         loop {
             let event = {
-                let mut died = pin!(child.wait());
+                let mut died = pin!(child.wait_or_hung(self.0.limits.hung));
                 let mut killed = pin!(process.kill.notified());
                 let mut worn = pin!(self.worn(&process));
                 let mut stopped = pin!(stopping.wait());
                 poll_fn(|cx| {
                     if let Poll::Ready(status) = died.as_mut().poll(cx) {
-                        return Poll::Ready(Event::Died(status));
+                        return Poll::Ready(status.map_or(Event::Hung, Event::Died));
                     }
                     if killed.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Event::Killed);
@@ -431,24 +441,31 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             };
             let status = match event {
                 Event::Died(status) => status,
+                Event::Hung => {
+                    let limit = self.0.limits.hung.unwrap_or_default();
+                    locked(&process.reason).get_or_insert_with(|| format!("it has done nothing for {limit:?}"));
+                    child.kill();
+                    child.wait().await
+                }
                 Event::Killed => {
                     child.kill();
                     child.wait().await
                 }
                 Event::Worn(why) => {
                     tracing::info!(target: "purlin::process", "{process} is replaced: {why}");
-                    match self.start(at).await {
-                        Ok((next, replacing)) => {
-                            let old = std::mem::replace(&mut child, next);
+                    match self.replacement(at, &mut child, stopping).await {
+                        Replacement::Ready(next, replacing) => {
+                            let old = std::mem::replace(&mut child, *next);
                             let worn = std::mem::replace(&mut process, replacing);
                             let drain = self.0.limits.drain;
                             locked(&self.0.retiring).spawn(retire(old, worn, drain));
                         }
-                        Err(error) => {
+                        Replacement::Failed(error) => {
                             tracing::error!(target: "purlin::process", "no replacement for {process}: {error:#}");
-                            sleep(LOOK).await;
                             process.worn.notify_one();
                         }
+                        // Met again above.
+                        Replacement::Needless => {}
                     }
                     continue;
                 }
@@ -462,6 +479,28 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             self.set(at, State::Starting, None);
             return Some(ended(&process, status));
         }
+    }
+
+    /// Starts one in the place of a process, unless that dies meanwhile or all are to stop.
+    async fn replacement(&self, at: usize, child: &mut Child, stopping: &mut Stopping) -> Replacement<T> {
+        let mut starting = pin!(async {
+            match self.start(at).await {
+                Ok((child, process)) => Replacement::Ready(Box::new(child), process),
+                Err(error) => {
+                    sleep(LOOK).await;
+                    Replacement::Failed(error)
+                }
+            }
+        });
+        let mut died = pin!(child.wait());
+        let mut stopped = pin!(stopping.wait());
+        poll_fn(|cx| {
+            if died.as_mut().poll(cx).is_ready() || stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Replacement::Needless);
+            }
+            starting.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Ready when a process has done enough, with the reason.
@@ -651,6 +690,18 @@ mod tests {
         process.kill("it did not answer within 3s".to_owned());
         let expected = format!("worker 1 (process {}) was killed: it did not answer within 3s", process.pid());
         assert_eq!(process.end().await.as_deref(), Some(&*expected));
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_say_that_it_is_well_is_killed() {
+        let hung = Some(Duration::from_millis(50));
+        let limits = Limits { hung, ..Limits::default() };
+        // It answers once.
+        let script = "echo ready >&0; head -c 1 <&0 >&0; exec sleep 100";
+        let (supervisor, _life, _running) = crew(1, limits, script);
+        let process = supervisor.least_busy().await.unwrap();
+        let end = process.end().await.unwrap();
+        assert!(end.ends_with("was killed: it has done nothing for 50ms"), "{end}");
     }
 
     #[test]

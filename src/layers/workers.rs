@@ -102,8 +102,8 @@ impl Workers {
     }
 
     /// 60 seconds for the head of an answer, from the moment when the last of the request was sent. Then the process is taken for
-    /// hung and killed, with all other requests in it. For answers that only take their time there is
-    /// [`Deadline`](crate::layers::Deadline), below this layer and shorter.
+    /// hung and killed, with all other requests in it; and so is one of which all threads have been taken for so long, whoever waits
+    /// for it. For answers that only take their time there is [`Deadline`](crate::layers::Deadline), below this layer and shorter.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.patience.answer = limit;
         self
@@ -327,9 +327,11 @@ impl Middleware for Workers {
             return Ok(());
         }
         let folder = Folder::new()?;
+        let limits = Limits { hung: Some(self.patience.answer), ..self.limits.clone() };
+        let kept = self.limits.at_once as usize;
         let count = std::sync::atomic::AtomicU64::new(0);
         let env = self.env.clone();
-        let crew = Supervisor::new("worker", self.processes, self.limits.clone(), move |number, _| {
+        let crew = Supervisor::new("worker", self.processes, limits, move |number, _| {
             let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let path = folder.file(&format!("{number}-{count}"));
             let socket = UnixListener::bind(&path).context(format!("listening on unix:{}", path.display()))?;
@@ -342,7 +344,7 @@ impl Middleware for Workers {
                 spawn = spawn.env(name, value);
             }
             let at = Address::Unix(path.clone());
-            Ok((spawn, Worker { path, at, pool: Arc::default() }))
+            Ok((spawn, Worker { path, at, pool: Arc::new(Pool::new(kept)) }))
         });
         start.task("workers", |stopping| crew.clone().run(stopping));
         // Set once: looked at above.

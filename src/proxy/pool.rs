@@ -96,12 +96,13 @@ fn copy(req: &http::Request<Body>) -> http::Request<Body> {
 const READY: Duration = Duration::from_millis(100);
 
 /// How many idle connections are kept, and for how long: less than servers keep them.
-const MAX_IDLE: usize = 32;
+pub(super) const MAX_IDLE: usize = 32;
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
 /// The connections to one server that are kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pool {
+    most: usize,
     idle: Mutex<Idle>,
 }
 
@@ -120,6 +121,11 @@ impl Idle {
 }
 
 impl Pool {
+    /// At most so many are kept.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, idle: Mutex::default() }
+    }
+
     /// Sends the request by a kept connection or a new one, with a permit for a place among those who ask at the same time. It is
     /// not the connection that has it: an idle one keeps nobody waiting.
     ///
@@ -175,7 +181,7 @@ impl Pool {
 
     fn keep(self: &Arc<Self>, sender: SendRequest<Body>) {
         let mut idle = locked(&self.idle);
-        if sender.is_closed() || idle.connections.len() >= MAX_IDLE {
+        if sender.is_closed() || idle.connections.len() >= self.most {
             return;
         }
         idle.connections.push((sender, Instant::now()));
