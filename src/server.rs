@@ -199,7 +199,7 @@ impl Server {
     /// does. On unix systems, and not with [`Runtime::PerCore`].
     ///
     /// This process then opens the sockets, starts nothing of the application, and keeps the others alive: one that crashes loses
-    /// its own connections and is back at once, or in a crash loop after a pause. They are told to drain when this one is, and do
+    /// its own connections and is back at once, or in a crash loop within half a second. They are told to drain when this one is, and do
     /// so too if it dies. [`Capabilities::processes`] says it to the application.
     ///
     /// Where nothing in a site needs to outlive a crash of something else, one process with all its threads answers the same

@@ -50,16 +50,17 @@ impl Default for Limits {
 }
 
 /// One that lived for so long was no part of a crash loop.
-const STEADY: Duration = Duration::from_secs(2);
+const STEADY: Duration = Duration::from_millis(500);
 
-/// The first and the longest pause of a crash loop.
+/// The first and the longest pause of a crash loop, of one that is not even ready.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+
+/// The longest pause of one that was ready: it may be a client who kills it, and the others are not to pay for that. Who finds none
+/// at work waits for as long as this.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often their memory is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// A pause that nobody waits for the end of.
-const LONG: Duration = Duration::from_millis(500);
 
 /// How long one that is ready is waited for, by who finds none.
 const COMING: Duration = Duration::from_secs(10);
@@ -68,16 +69,18 @@ const COMING: Duration = Duration::from_secs(10);
 const POST_MORTEM: Duration = Duration::from_millis(500);
 
 /// How long a program is left alone before it is started again: not at all after a long life, then twice as long each time.
-fn pause(failures: u32) -> Duration {
+fn pause(failures: u32, was_ready: bool) -> Duration {
+    let longest = if was_ready { SHORT_PAUSE } else { PAUSES.1 };
     match failures.checked_sub(2) {
         None => Duration::ZERO,
-        Some(doublings) => (PAUSES.0 * 2u32.saturating_pow(doublings.min(16))).min(PAUSES.1),
+        Some(doublings) => (PAUSES.0 * 2u32.saturating_pow(doublings.min(16))).min(longest),
     }
 }
 
 /// Keeps a number of processes alive, each with a `T` by which it is asked.
 ///
-/// One that dies is started again at once, and in a crash loop after a pause that doubles up to 30 seconds. One that is worn out
+/// One that dies is started again at once, and in a crash loop after a pause that doubles: up to half a second, or to 30 seconds for
+/// one that is not even ready. One that is worn out
 /// (by requests, or by its memory) is replaced: the new one is ready before the old one drains.
 pub(crate) struct Supervisor<T>(Arc<Crew<T>>);
 
@@ -120,13 +123,6 @@ pub(crate) enum State {
     Pausing { failures: u32, pause: Duration, cause: String },
     /// At its end.
     Stopped,
-}
-
-impl State {
-    /// Whether it is not worth waiting for: at its end, or in a crash loop by now.
-    fn is_long(&self) -> bool {
-        matches!(self, Self::Pausing { pause, .. } if *pause > LONG) || *self == Self::Stopped
-    }
 }
 
 /// A process that was ready once.
@@ -275,7 +271,11 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             if let Some(process) = find() {
                 return Ok(process);
             }
-            let all_pausing = self.states().iter().all(State::is_long);
+            let is_long = |state: &State| match state {
+                State::Pausing { pause, .. } => *pause > SHORT_PAUSE,
+                state => *state == State::Stopped,
+            };
+            let all_pausing = self.states().iter().all(is_long);
             if all_pausing || tokio::time::timeout_at(until, changed).await.is_err() {
                 let state = match self.states().into_iter().next() {
                     Some(State::Pausing { failures, pause, cause }) => {
@@ -348,6 +348,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 return self.set(at, State::Stopped, None);
             };
             let began = Instant::now();
+            let was_ready = started.is_ok();
             let cause = match started {
                 Ok((child, process)) => match self.attend(at, child, process, &mut stopping).await {
                     Some(cause) => {
@@ -366,7 +367,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 }
             };
             failures = if began.elapsed() < STEADY { failures + 1 } else { 1 };
-            let pause = pause(failures);
+            let pause = pause(failures, was_ready);
             if pause > Duration::ZERO {
                 let (what, number) = (self.0.what, at + 1);
                 tracing::warn!(
@@ -706,10 +707,11 @@ mod tests {
 
     #[test]
     fn a_crash_loop_is_slowed_down() {
-        let millis: Vec<u128> = (0..14).map(|failures| pause(failures).as_millis()).collect();
+        let millis = |was_ready| (0..14).map(|failures| pause(failures, was_ready).as_millis()).collect::<Vec<_>>();
         let expected = [0, 0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000];
-        assert_eq!(millis, expected);
-        assert_eq!(pause(u32::MAX), PAUSES.1);
+        assert_eq!(millis(false), expected);
+        assert_eq!(millis(true)[..8], [0, 0, 50, 100, 200, 400, 500, 500]);
+        assert_eq!(pause(u32::MAX, false), PAUSES.1);
     }
 
     #[tokio::test]

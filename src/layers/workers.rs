@@ -37,7 +37,7 @@ use std::time::Duration;
 ///   have put into its extensions beside that does not: a handler, or a layer, that needs it is reported when the site starts,
 ///   with the line to move. Put this layer above sessions, databases, state and templates, and below what serves files.
 /// - **A process that dies** takes its own requests along: they are answered 502, with the cause for the log. It is back at once; in a
-///   crash loop after a pause, which doubles up to 30 seconds. A request of which nothing was sent yet goes to another process.
+///   crash loop after a pause, which doubles up to half a second, or to 30 seconds where it does not even start. A request of which nothing was sent yet goes to another process.
 /// - **What is kept in memory** is kept by each process for itself, which [`Capabilities`](crate::capabilities::Capabilities)
 ///   tell. Sessions belong into a cookie or a database then.
 /// - **Without a server**, in tests and for the command `request`, all stays in one process. So it does for a second
