@@ -39,6 +39,8 @@ async fn every_layer_keeps_the_contract() {
     layer_contract(|| State("shared")).await;
     layer_contract(|| Some(RequestIds::new())).await;
     layer_contract(|| std::sync::Arc::new(RequestIds::new())).await;
+    #[cfg(all(unix, feature = "workers"))]
+    layer_contract(|| purlin::layers::Workers::new(2)).await;
     layer_contract(|| vec![BoxMiddleware::new(RequestIds::new()), BoxMiddleware::new(AccessLog::new())]).await;
 }
 
