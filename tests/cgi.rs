@@ -589,6 +589,7 @@ async fn python_runs_a_site_as_a_cgi_program_too() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
     let Ok(port) = line.trim().parse::<u16>() else {
         // From 3.15 on it has none.
+        server.wait().unwrap();
         left_out("the test with another server of CGI programs", "use a Python with http.server.CGIHTTPRequestHandler");
         return;
     };
