@@ -1,7 +1,7 @@
 //! `Spawn`: starts another program, with sockets handed over to it and a channel by which it is told to end.
 //!
-//! Every program that Purlin starts is started here, one at a time: between the moment when a socket may be inherited and the one
-//! when its program has it, no other program of ours begins, which would inherit it too. (One that the site starts by itself, with
+//! Every program that Purlin starts is started here: between the moment when a socket may be inherited and the one when its program
+//! has it, no other program of ours begins, which would inherit it too. (One that the site starts by itself, with
 //! `std::process::Command`, could.)
 //!
 //! What a program of Purlin's own finds in its environment:
@@ -26,7 +26,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -50,8 +50,9 @@ const READY: &[u8] = b"ready\n";
 const LAST_LINES: usize = 20;
 const MAX_LINE: u64 = 8 * 1024;
 
-/// What one program did not inherit may be inheritable while another starts.
-static STARTING: Mutex<()> = Mutex::new(());
+/// What one program did not inherit may be inheritable while another starts: whoever hands over sockets starts alone, and all others
+/// at the same time. (A start takes the better part of a millisecond, and CGI has one for each request.)
+static STARTING: RwLock<()> = RwLock::new(());
 
 /// A program to be started.
 ///
@@ -253,7 +254,12 @@ impl Spawn {
             command.env("LISTEN_FDS_FIRST_FD", first.to_string()).env("LISTEN_FDS", (last - first + 1).to_string());
         }
         let mut child = {
-            let _one_at_a_time = locked(&STARTING);
+            let (_alone, _beside);
+            if handed.is_empty() {
+                _beside = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+            } else {
+                _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+            }
             for (_, socket) in &handed {
                 socket2::SockRef::from(socket).set_cloexec(false).with_context(what)?;
             }
