@@ -49,9 +49,11 @@ use tokio::net::{TcpStream, UnixStream};
 /// use purlin::layers::StaticFiles;
 /// use purlin::{Assets, Router, Stack};
 ///
-/// // WordPress: its files, its scripts, and index.php for all other paths.
+/// // WordPress: the pictures and styles of its folder `wp-content/uploads` by this server, everything else by PHP.
 /// let php = FastCgi::at("unix:/run/php/php-fpm.sock").root("/srv/wordpress").front_controller("index.php");
-/// let app = Stack::new().app(Router::new().mount("/blog", php));
+/// let files = StaticFiles::new(Assets::folder("/srv/wordpress/wp-content/uploads")).service();
+/// let routes = Router::new().mount("/blog/wp-content/uploads", files).mount("/blog", php);
+/// let app = Stack::new().app(routes);
 /// ```
 #[derive(Clone)]
 pub struct FastCgi {
@@ -313,8 +315,8 @@ impl FastCgi {
 
     /// Where the name of the first script in a path ends.
     fn split(&self, path: &str) -> Option<usize> {
-        let ends = path.match_indices(&self.extension).map(|(at, extension)| at + extension.len());
-        ends.filter(|end| path[*end..].is_empty() || path[*end..].starts_with('/')).next()
+        let mut ends = path.match_indices(&self.extension).map(|(at, extension)| at + extension.len());
+        ends.find(|end| path[*end..].is_empty() || path[*end..].starts_with('/'))
     }
 
     fn is_folder(&self, root: &Path, path: &str) -> bool {

@@ -1,5 +1,6 @@
 //! `Cgi`: a program for each request.
 
+use crate::access_log::Lines;
 use crate::servers::{left_out, program};
 use purlin::cgi::{Cgi, RemoteUser};
 use purlin::layers::{Forwards, RequestIds};
@@ -472,6 +473,23 @@ impl http_body::Body for Broken {
             _ => Err(purlin::Error::bad_request("the client broke off")),
         }))
     }
+}
+
+#[tokio::test]
+async fn its_standard_error_is_in_the_log_with_the_id_of_the_request() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let cgi = plain("echo 'the first thing' >&2; printf 'a\\033b\\n' >&2; yes noise | head -n 500 >&2; echo done");
+    let response = ask(&Stack::new().layer(RequestIds::new()).app(cgi), http::Request::get("/"), "").await;
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(text(response).await.unwrap(), "done\n");
+    until("its standard error is in the log", || lines.text().contains("more of its standard error is left out")).await;
+    let log = lines.text();
+    let first = log.lines().find(|line| line.contains("the first thing")).unwrap();
+    assert!(first.contains("purlin::cgi") && first.contains(&id) && first.contains("/bin/sh"), "{first}");
+    assert_eq!(log.matches("noise").count(), 98);
+    assert!(!log.contains('\u{1b}'), "what a terminal obeys");
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! `FastCgi`: an application that asks a FastCGI server.
 
+use crate::access_log::Lines;
 use crate::cgi::{Exactly, Folder, ask, causes, chunked, text, until};
 use crate::servers::{left_out, program};
 use bytes::BytesMut;
 use purlin::fastcgi::{Decoder, FastCgi, Kind, Record, pairs, put_record, put_stream};
+use purlin::layers::RequestIds;
 use purlin::testing::Client;
-use purlin::{Body, Router};
+use purlin::{Body, Router, Stack};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -491,7 +493,17 @@ async fn php_fpm_answers_what_php_is_asked() {
     let redirect = client.get("/php/redirect.php").await;
     assert_eq!((redirect.status().as_u16(), redirect.header("location")), (302, Some("/elsewhere")));
     client.get("/php/exit.php").await.assert_status(200).assert_text("before");
-    client.get("/php/fatal.php").expect_status(500).await;
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let logged = Stack::new().layer(RequestIds::new()).app(app.clone());
+    let fatal = ask(&logged, get("/fatal.php"), "").await;
+    assert_eq!(fatal.status(), 500);
+    let id = fatal.headers()["x-request-id"].to_str().unwrap().to_owned();
+    until("PHP's message is in the log", || lines.text().contains("undefined function nosuchfunction")).await;
+    drop(guard);
+    let line = lines.text().lines().find(|line| line.contains("about to fail")).unwrap().to_owned();
+    assert!(line.contains("purlin::cgi") && line.contains(&id), "{line}");
     client.get("/php/").await.assert_text("index /php/index.php");
     client.get("/php").await.assert_status(308);
     for none in ["/php/no.php", "/php/cat.jpg", "/php/cat.jpg/x.php", "/php/../fpm.conf"] {

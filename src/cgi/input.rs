@@ -256,7 +256,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_has_its_length_before_it_is_passed_on() {
         let spool = Spool { memory: 4, most: 12, ..Spool::default() };
-        let table: [(Vec<&'static [u8]>, Option<u64>, Option<u64>, &str); 6] = [
+        // Pieces, the length that is told, the one that is found, all of it
+        type Row = (Vec<&'static [u8]>, Option<u64>, Option<u64>, &'static str);
+        let table: [Row; 6] = [
             (vec![], None, Some(0), ""),
             (vec![b"ab", b"cd"], None, Some(4), "abcd"),
             (vec![b"ab", b"cd", b"e"], None, Some(5), "abcde"),

@@ -52,16 +52,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// program ends by a signal or with a status that is not 0, unless it has said how long its answer is, and that much is there.
 /// What is wrong with the options, and a program that is not there, is reported when the site starts.
 ///
-/// ```no_run
+/// ```
 /// use purlin::cgi::Cgi;
 /// use purlin::{Router, Stack, get};
 ///
+/// let script = "printf 'Content-Type: text/plain; charset=utf-8\\n\\nHello, %s!' \"${PATH_INFO#/}\"";
 /// let routes = Router::new()
 ///     .route("/", get(async || "the new site"))
-///     .mount("/search", Cgi::program("/usr/lib/cgi-bin/htsearch"))
-///     .mount("/cgi-bin", Cgi::folder("/srv/cgi-bin").interpreter("php", "/usr/bin/php-cgi"));
+///     .mount("/hello", Cgi::program("/bin/sh").args(["-c", script]));
 /// let app = Stack::new().app(routes);
+/// # use purlin::testing::Client;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// Client::new(app).get("/hello/Ada").await.assert_status(200).assert_contains("Hello, Ada!");
+/// # });
 /// ```
+///
+/// A folder: `Cgi::folder("/srv/cgi-bin").interpreter("php", "/usr/bin/php-cgi")`.
 #[derive(Clone)]
 pub struct Cgi {
     what: What,
@@ -248,7 +254,7 @@ impl Cgi {
         variables.length(input.length());
         let seat = self.seat().await?;
         let (output, answer) = channel(&head.method, true);
-        let running = self.start(&command, &variables, input, output, id, seat)?;
+        let running = self.start(&command, &variables, input, output, id, seat).await?;
         tokio::spawn(running.run());
         answer.response(&head.extensions).await.map_err(|error| error.context(format!("running {}", command.name())))
     }
@@ -296,7 +302,7 @@ impl Cgi {
         }
     }
 
-    fn start(
+    async fn start(
         &self,
         command: &Command,
         variables: &Variables,
@@ -341,7 +347,9 @@ impl Cgi {
             }
         }
         let (stdout, from) = pipe::pipe()?;
-        let child = spawn.stdout(stdout.into_blocking_fd()?).start()?;
+        let spawn = spawn.stdout(stdout.into_blocking_fd()?);
+        // A start takes the better part of a millisecond, during which its thread waits: other requests shall not.
+        let child = tokio::task::spawn_blocking(move || spawn.start()).await??;
         let feeding =
             feeding.map(|(to, input, progress)| tokio::spawn(async move { input.write_to(to, &progress).await }));
         Ok(Running {
