@@ -629,3 +629,22 @@ async fn python_runs_a_site_as_a_cgi_program_too() {
     assert!(asked.0.contains("200") && asked.0.ends_with("Hello, Ada!"), "{}", asked.0);
     assert!(asked.1.ends_with("hello"), "{}", asked.1);
 }
+
+#[cfg(feature = "deploy")]
+#[tokio::test]
+async fn a_file_names_programs_and_fastcgi_servers() {
+    use purlin::deploy::{Deploy, Graph, Registry};
+    let folder = Folder::new("deploy");
+    folder
+        .write("cgi/show.sh", "printf 'Content-Type: text/plain; charset=utf-8\\n\\n%s %s' \"$PATH_INFO\" \"$COLOUR\"");
+    let text = "[app.main]\nuse = 'purlin:cgi'\nfolder = 'cgi'\ninterpreters = { sh = '/bin/sh' }\nenv = { COLOUR = 'green' }\n\
+        answer_timeout = '10s'\nmax_programs = 2\n[app.php]\nuse = 'purlin:fastcgi'\nat = '127.0.0.1:1'\nroot = 'cgi'\nkeep = 1\n\
+        [app.both]\nuse = 'purlin:cgi'\nfolder = 'cgi'\nprogram = '/bin/sh'\n";
+    let graph = Graph::from_toml(folder.0.join("site.toml"), text).unwrap_or_else(|error| panic!("{error}"));
+    let deployment = Deploy::new(Registry::new()).config(purlin::Config::default()).graph(graph).unwrap();
+    let app = deployment.app("main").unwrap_or_else(|error| panic!("{error}"));
+    Client::new(app).get("/show.sh/a").await.assert_status(200).assert_text("/a green");
+    assert!(deployment.app("php").is_ok());
+    let Err(error) = deployment.app("both") else { panic!("both a program and a folder") };
+    assert!(error.to_string().contains("expected one of `program` and `folder`"), "{error}");
+}

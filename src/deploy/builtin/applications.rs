@@ -1,13 +1,15 @@
 //! The built-in applications.
 
 use super::layers::{StaticFilesOptions, static_files};
-#[cfg(any(feature = "proxy", all(feature = "wsgi", unix)))]
+#[cfg(any(feature = "proxy", all(feature = "cgi", unix)))]
 use super::{Count, Limit};
 use super::{Size, given, status_of};
+#[cfg(all(feature = "cgi", unix))]
+use crate::Error;
 use crate::deploy::registry::{Registry, fields_of};
 use crate::{Cascade, Result};
 use serde::Deserialize;
-#[cfg(all(feature = "wsgi", unix))]
+#[cfg(all(feature = "cgi", unix))]
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -41,7 +43,7 @@ pub(super) fn register(registry: Registry) -> Registry {
         .doc("Asks one application after another: `cascade = [\"NAME\", \"NAME\"]`, with these options beside it.")
         .option("passes", "[404, 405]", "by which statuses an application passes the request on")
         .option("max_body", "\"64 KiB\"", "how much of a body that was read is kept for the next");
-    wsgi(proxy(registry))
+    wsgi(cgi(proxy(registry)))
 }
 
 /// What the key `cascade` is listed as.
@@ -99,6 +101,176 @@ fn proxy(registry: Registry) -> Registry {
 
 #[cfg(not(feature = "proxy"))]
 fn proxy(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(all(feature = "cgi", unix))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CgiOptions {
+    program: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    args: Option<Vec<String>>,
+    env: BTreeMap<String, String>,
+    pass_env: Option<Vec<String>>,
+    interpreters: BTreeMap<String, PathBuf>,
+    index: Option<String>,
+    document_root: Option<PathBuf>,
+    authorization: Option<bool>,
+    cookies: Option<bool>,
+    check_exit_status: Option<bool>,
+    max_held_body: Option<Size>,
+    hold_bodies: Option<bool>,
+    temporary_folder: Option<PathBuf>,
+    answer_timeout: Option<Limit>,
+    timeout: Option<Limit>,
+    queue_timeout: Option<Limit>,
+    max_programs: Option<Count>,
+}
+
+#[cfg(all(feature = "cgi", unix))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FastCgiOptions {
+    at: String,
+    #[serde(default)]
+    root: Option<PathBuf>,
+    #[serde(default)]
+    index: Option<String>,
+    #[serde(default)]
+    front_controller: Option<String>,
+    #[serde(default)]
+    extension: Option<String>,
+    #[serde(default)]
+    check_script: Option<bool>,
+    #[serde(default)]
+    params: BTreeMap<String, String>,
+    #[serde(default)]
+    authorization: Option<bool>,
+    #[serde(default)]
+    cookies: Option<bool>,
+    #[serde(default)]
+    max_held_body: Option<Size>,
+    #[serde(default)]
+    hold_bodies: Option<bool>,
+    #[serde(default)]
+    temporary_folder: Option<PathBuf>,
+    #[serde(default)]
+    connect_timeout: Option<Limit>,
+    #[serde(default)]
+    answer_timeout: Option<Limit>,
+    #[serde(default)]
+    idle_timeout: Option<Limit>,
+    #[serde(default)]
+    max_connections: Option<Count>,
+    #[serde(default)]
+    keep: Option<usize>,
+}
+
+#[cfg(all(feature = "cgi", unix))]
+fn cgi(registry: Registry) -> Registry {
+    use crate::cgi::Cgi;
+    use crate::fastcgi::FastCgi;
+    const HELD: &str = "of a body whose length is not known before, which is held back until it is";
+    const HOLD: &str = "whether such a body is held back, or passed on without its length";
+    let registry = registry
+        .app("purlin:cgi", |options: CgiOptions, section| {
+            let mut cgi = match (options.program, options.folder) {
+                (Some(program), None) => Cgi::program(section.path("program", program)),
+                (None, Some(folder)) => Cgi::folder(section.path("folder", folder)),
+                _ => return Err(Error::internal("expected one of `program` and `folder`")),
+            };
+            for (name, value) in options.env {
+                cgi = cgi.env(name, value);
+            }
+            for (extension, program) in options.interpreters {
+                cgi = cgi.interpreter(&extension, section.path("interpreters", program));
+            }
+            if let Some(index) = &options.index {
+                cgi = cgi.index(index);
+            }
+            if let Some(root) = options.document_root {
+                cgi = cgi.document_root(section.path("document_root", root));
+            }
+            if let Some(folder) = options.temporary_folder {
+                cgi = cgi.temporary_folder(section.path("temporary_folder", folder));
+            }
+            Ok(given!(cgi, options: args, pass_env, authorization, cookies, check_exit_status, hold_bodies,
+                max_held_body as |size: Size| size.0, answer_timeout as |limit: Limit| limit.0,
+                timeout as |limit: Limit| limit.0, queue_timeout as |limit: Limit| limit.0,
+                max_programs as |count: Count| count.0))
+        })
+        .doc("A program for each request, by CGI: one, or the scripts of a folder.")
+        .option("program", "not set", "the program, below the folder of the file; this or `folder` must be set")
+        .option("folder", "not set", "the folder of the scripts, below that of the file")
+        .option("args", "[]", "of the program")
+        .option("env", "{}", "variables of its environment, beside those of the request")
+        .option("pass_env", "[]", "names of variables that it has of this process's environment, beside PATH")
+        .option("interpreters", "{}", "programs for scripts by their extension: { php = \"/usr/bin/php-cgi\" }")
+        .option("index", "not set", "the script for a folder itself")
+        .option("document_root", "the folder", "`DOCUMENT_ROOT`")
+        .option("authorization", "false", "whether it has the header `Authorization`")
+        .option("cookies", "true", "whether it has the client's cookies")
+        .option("check_exit_status", "true", "whether a status that is not 0 makes an answer one that was cut")
+        .option("max_held_body", "\"64 MiB\"", HELD)
+        .option("hold_bodies", "true", HOLD)
+        .option("temporary_folder", "the system's", "where they are held back that are large")
+        .option("answer_timeout", "\"60s\"", "for the head of the answer")
+        .option("timeout", "\"5min\"", "for all of it")
+        .option("queue_timeout", "\"5s\"", "for one of the programs to have ended")
+        .option("max_programs", "32", "at the same time");
+    registry
+        .app("purlin:fastcgi", |options: FastCgiOptions, section| {
+            let mut fastcgi = FastCgi::at(&options.at);
+            if let Some(root) = options.root {
+                fastcgi = fastcgi.root(section.path("root", root));
+            }
+            for (name, value) in options.params {
+                fastcgi = fastcgi.param(&name, value);
+            }
+            if let Some(index) = &options.index {
+                fastcgi = fastcgi.index(index);
+            }
+            if let Some(script) = &options.front_controller {
+                fastcgi = fastcgi.front_controller(script);
+            }
+            if let Some(extension) = &options.extension {
+                fastcgi = fastcgi.extension(extension);
+            }
+            if let Some(folder) = options.temporary_folder {
+                fastcgi = fastcgi.temporary_folder(section.path("temporary_folder", folder));
+            }
+            Ok(given!(fastcgi, options: check_script, authorization, cookies, hold_bodies, keep,
+                max_held_body as |size: Size| size.0, connect_timeout as |limit: Limit| limit.0,
+                answer_timeout as |limit: Limit| limit.0, idle_timeout as |limit: Limit| limit.0,
+                max_connections as |count: Count| count.0))
+        })
+        .doc("Asks a FastCGI server, as php-fpm.")
+        .option("at", "", "its address, as \"unix:/run/php/php-fpm.sock\" or \"127.0.0.1:9000\"; must be set")
+        .option(
+            "root",
+            "not set",
+            "the folder of the scripts, below that of the file; without it the server is one application",
+        )
+        .option("index", "\"index.php\"", "the script for a folder itself")
+        .option("front_controller", "not set", "the script for every path that leads to none")
+        .option("extension", "\".php\"", "how the name of a script ends")
+        .option("check_script", "true", "whether a script has to be there before it is asked for")
+        .option("params", "{}", "parameters for the server, beside those of the request")
+        .option("authorization", "false", "whether it has the header `Authorization`")
+        .option("cookies", "true", "whether it has the client's cookies")
+        .option("max_held_body", "\"64 MiB\"", HELD)
+        .option("hold_bodies", "true", HOLD)
+        .option("temporary_folder", "the system's", "where they are held back that are large")
+        .option("connect_timeout", "\"5s\"", "for a connection, and for one of them to be free")
+        .option("answer_timeout", "\"60s\"", "for the head of the answer")
+        .option("idle_timeout", "\"60s\"", "for the next piece of the answer")
+        .option("max_connections", "64", "to the server at the same time")
+        .option("keep", "0", "how many idle connections are kept")
+}
+
+#[cfg(not(all(feature = "cgi", unix)))]
+fn cgi(registry: Registry) -> Registry {
     registry
 }
 
