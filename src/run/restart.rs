@@ -145,7 +145,10 @@ impl Reign {
         predecessor::serving();
         let _watchdog = Ends(tokio::spawn(watchdog::feed(self.notify.clone(), addresses)).abort_handle());
         let listening = self.control.as_ref().map(|control| control.listen(callers(self.events.clone(), Event::Asked)));
-        let _listening = listening.transpose()?.map(Ends);
+        let listening = listening.transpose().inspect_err(|error| {
+            tracing::warn!(target: "purlin::restart", error = format_args!("{error:#}"), "nobody listens at the control socket");
+        });
+        let _listening = listening.ok().flatten().map(Ends);
         let mut attempt: Option<(Ends, Option<Caller>)> = None;
         while let Some(event) = self.happens.recv().await {
             let caller = match event {
@@ -167,7 +170,7 @@ impl Reign {
                             }
                             tracing::info!(target: "purlin::restart", pid, "the new process serves");
                             drop(self.signals);
-                            ignore_one_signal()?;
+                            ignore_one_signal();
                             let answer = caller.map(|caller| answer_when_closed(caller, pid, steps, servers));
                             return Ok(answer.map(tokio::spawn));
                         }
@@ -290,9 +293,11 @@ async fn answer_when_closed(caller: Caller, pid: u32, mut steps: mpsc::Unbounded
 }
 
 /// systemd, when it stops the unit, tells this process too, which drains already. One more ends it.
-fn ignore_one_signal() -> Result<()> {
-    tokio::spawn(crate::server::signals()?);
-    Ok(())
+fn ignore_one_signal() {
+    // Signals were listened to before: there is no reason why that should fail now.
+    if let Ok(signals) = crate::server::signals() {
+        tokio::spawn(signals);
+    }
 }
 
 /// A process that is killed if it does not take over.
