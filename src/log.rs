@@ -51,8 +51,11 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
 /// Writes a line that another process of this site has logged.
 #[cfg(unix)]
 pub(crate) fn pass_on(line: &str) {
+    static IS_CHILD: LazyLock<bool> = LazyLock::new(|| process().is_some());
+    // Its parent passes it on again.
+    let line = if *IS_CHILD { format!("{}{line}\n", crate::spawn::LOGGED) } else { format!("{line}\n") };
     // Nobody is left to be told.
-    let _ = io::Write::write_all(&mut StandardError, format!("{line}\n").as_bytes());
+    let _ = io::Write::write_all(&mut StandardError, line.as_bytes());
 }
 
 /// The name of this process, for one that was started by another of this site, whose log its lines go into.
