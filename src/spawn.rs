@@ -21,9 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::future::{pending, poll_fn};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -99,10 +100,12 @@ impl Spawn {
 
     /// This executable once more, with the same arguments.
     pub(crate) fn this() -> Result<Self> {
-        // The very same, also where a newer one has been put into its place meanwhile.
-        let same = std::path::Path::new("/proc/self/exe");
-        let program = if same.exists() { Ok(same.to_owned()) } else { std::env::current_exe() };
-        let mut spawn = Self::new(program.context("finding this executable")?);
+        let program = std::env::current_exe().context("finding this executable")?;
+        // The very same, also where a newer one has been put into its place meanwhile. (By its path it has its name in `ps`.)
+        let file = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+        let same = Path::new("/proc/self/exe");
+        let replaced = same.exists() && file(same) != file(&program);
+        let mut spawn = Self::new(if replaced { same } else { &program });
         spawn.called = std::env::args_os().next();
         spawn.args.extend(std::env::args_os().skip(1));
         Ok(spawn)

@@ -617,9 +617,9 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// The path of a file in it.
-    pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
-        self.0.join(name)
+    /// Where it is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
     }
 }
 
@@ -791,9 +791,9 @@ mod tests {
     fn a_folder_for_sockets_is_ones_own_and_goes_with_it() {
         use std::os::unix::fs::MetadataExt;
         let folder = Folder::new().unwrap();
-        let path = folder.0.clone();
+        let path = folder.path().to_owned();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
-        std::fs::write(folder.file("1"), "").unwrap();
+        std::fs::write(path.join("1"), "").unwrap();
         drop(folder);
         assert!(!path.exists());
     }

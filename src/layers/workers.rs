@@ -327,13 +327,14 @@ impl Middleware for Workers {
             return Ok(());
         }
         let folder = Folder::new()?;
+        let place = folder.path().to_owned();
         let limits = Limits { hung: Some(self.patience.answer), ..self.limits.clone() };
         let kept = self.limits.at_once as usize;
         let count = std::sync::atomic::AtomicU64::new(0);
         let env = self.env.clone();
         let crew = Supervisor::new("worker", self.processes, limits, move |number, _| {
             let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let path = folder.file(&format!("{number}-{count}"));
+            let path = place.join(format!("{number}-{count}"));
             let socket = UnixListener::bind(&path).context(format!("listening on unix:{}", path.display()))?;
             let mut spawn = Spawn::this()?
                 .named(&format!("worker {number}"))
@@ -346,7 +347,14 @@ impl Middleware for Workers {
             let at = Address::Unix(path.clone());
             Ok((spawn, Worker { path, at, pool: Arc::new(Pool::new(kept)) }))
         });
-        start.task("workers", |stopping| crew.clone().run(stopping));
+        start.task("workers", |stopping| {
+            let crew = crew.clone();
+            async move {
+                // Until it is over, or cut.
+                let _folder = folder;
+                crew.run(stopping).await;
+            }
+        });
         // Set once: looked at above.
         let _ = self.crew.set(crew);
         Ok(())

@@ -3,7 +3,7 @@
 use super::connection::Shared;
 use super::listen::Socketed;
 use super::{Crew, Limits, Server, serving, wind_down};
-use crate::config::Runtime;
+use crate::config::{Listen, Runtime};
 use crate::crossing;
 use crate::request::CspNonce;
 use crate::site::{Below, Boundary, Life};
@@ -73,6 +73,7 @@ impl Seat {
         let shared = Shared::new(BoxService::new(inside), limits, capabilities);
         let socket = spawn::handed_over(SOCKET)?.pop().context("a worker was handed no socket")?;
         let socket = Socketed::handed_down(socket, false)?;
+        let (at, parent) = (socket.address()?, std::os::unix::process::parent_id());
         let crew = Crew::start(&shared, vec![socket], Runtime::Shared, usize::MAX)?;
         // Who stops the site by a signal may send it to all processes of it. When these end is for the server to say; only the
         // second one is for all.
@@ -80,6 +81,13 @@ impl Seat {
         control.ready().await;
         control.ended().await;
         wind_down(shared, crew, life, server.drain, || {}).await;
+        // The parent died, and nobody else is left to do it. The last of its workers finds the folder empty.
+        if let Listen::Unix(path) = at
+            && std::os::unix::process::parent_id() != parent
+        {
+            let _ = std::fs::remove_file(&path);
+            let _ = path.parent().map(std::fs::remove_dir);
+        }
         Ok(())
     }
 }
