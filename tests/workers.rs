@@ -4,8 +4,8 @@ use purlin::capabilities::Capabilities;
 use purlin::layers::{ErrorPages, RequestIds, Workers};
 use purlin::site::{About, Start};
 use purlin::{
-    Body, BoxService, Bytes, Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt, Result, Router,
-    Server, Service, Stack, StatusCode, any, get,
+    Body, BoxMiddleware, BoxService, Bytes, Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt,
+    Result, Router, Server, Service, Stack, StatusCode, any, get,
 };
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -526,6 +526,9 @@ async fn what_is_provided_above_is_missing_below() {
         lines[0].starts_with("RequestIds") && lines[1].starts_with("Workers") && lines[3].starts_with("State<u32>")
     );
     assert!(lines[2].starts_with("---- in the processes of Workers (tests/workers.rs:"), "{table}");
+    let several = vec![BoxMiddleware::new(RequestIds::new()), BoxMiddleware::new(Workers::new(1))];
+    let error = Stack::new().layer(several).app(routes()).check().unwrap_err().to_string();
+    assert!(error.contains("is one of several in one `layer(…)`: give it a line of its own"), "{error}");
     let app = Router::new().route("/", get(pid).layer(Workers::new(1)));
     let error = Stack::new().app(app).check().unwrap_err().to_string();
     assert!(error.contains("is one of the route GET /: put it into a stack, which may be mounted"), "{error}");

@@ -68,6 +68,7 @@ pub(crate) struct Patience {
 /// There is no answer.
 pub(crate) enum Failed {
     /// Nothing of the request was sent: it may go to another server.
+    #[cfg_attr(not(all(unix, feature = "workers")), allow(dead_code))]
     Unsent(Box<http::Request<Body>>, Error),
     /// It was sent, in part at least, and the connection has ended.
     Lost(Error),

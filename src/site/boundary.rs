@@ -18,6 +18,7 @@ pub struct Boundary {
 }
 
 /// What stands below a boundary, and where that is in the site.
+#[cfg_attr(not(all(unix, feature = "workers")), allow(dead_code))]
 pub(crate) struct Below {
     pub(crate) service: Next<'static>,
     pub(crate) namespace: String,
