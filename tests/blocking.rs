@@ -131,7 +131,7 @@ async fn a_plain_fn_is_a_handler_and_is_run_on_a_thread_of_the_pool() {
         .route("/plain/{name}", get(plain))
         .route("/form", post(form))
         .route("/async", get(is_async))
-        .route("/closure", get(|| thread()))
+        .route("/closure", get(thread))
         .fallback(whole);
     let client = Client::new(Stack::new().layer(State("state")).app(routes));
     assert_eq!(client.get("/plain/a%20b?n=7").await.text(), "a b 7 state on pool default");

@@ -37,6 +37,12 @@ async fn panics(Path(row): Path<usize>) -> String {
     format!("{}{price}{}", order.customer, order.card_number)
 }
 
+/// No `async fn`: it is run on a pool of threads.
+fn panics_there(Path(row): Path<usize>) -> String {
+    let rows = vec![40, 50];
+    row_at(&rows, row).to_string()
+}
+
 async fn price_of(order: &Order, row: usize) -> u32 {
     row_at(&order.rows, row)
 }
@@ -148,6 +154,7 @@ fn routes() -> Router {
     Router::new()
         .route("/", get(async || "home").name("home"))
         .route("/panics/{row}", get(panics).name("panics"))
+        .route("/there/{row}", get(panics_there))
         .route("/fails/{number}", get(fails))
         .route("/says", get(says))
         .route("/unprintable", get(async || -> Result<String> { Err(Unprintable.into()) }))
@@ -212,6 +219,17 @@ async fn a_panic_three_calls_deep_shows_its_frames_and_their_variables() {
         page.assert_contains("[10, 20, 30]").assert_contains("Ada");
         // What a name calls secret is not read.
         page.assert_contains("card_number").assert_lacks("fishfish");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_on_a_thread_of_the_pool_shows_the_frames_of_that_thread() {
+    let client = client();
+    let page = page_of(&client, "/there/7").await;
+    page.assert_status(500).assert_contains("panicked: index out of bounds: the len is 2 but the index is 7");
+    if SUPPORTED {
+        assert_eq!(own_frames(&page)[..2], ["row_at", "panics_there"]);
+        page.assert_contains("[40, 50]");
     }
 }
 

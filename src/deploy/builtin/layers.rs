@@ -33,13 +33,14 @@ pub(super) fn register(registry: Registry) -> Registry {
                 retry_after as |time: Limit| time.0, limit as |limit: Limit| limit.0
             ))
         })
+        // In words, since what is left out may be said by another layer of the same pool.
         .doc("Runs what is below it on threads that may block.")
         .option("pool", "\"default\"", "the name of the pool, which all share that name it")
         .option("own", "false", "whether the pool is shared with nobody")
         .option("size", "4 a core, at least 16", "the most threads")
-        .option("queue", "1000", "how many requests may wait for a thread; then 503")
-        .option("wait", "\"5s\"", "how long a request may wait for a thread; then 503")
-        .option("retry_after", "\"1s\"", "when a client that is refused may come again")
+        .option("queue", "1000 requests", "how many requests may wait for a thread; then 503")
+        .option("wait", "5 seconds", "how long a request may wait for a thread; then 503")
+        .option("retry_after", "1 second", "when a client that is refused may come again")
         .option("limit", "not set", "how long an answer may take in all; then 503")
         .layer("purlin:body_limit", |options: BodyLimitOptions, _| Ok(BodyLimit::new(options.bytes.0)))
         .doc("Refuses larger request bodies with 413, instead of the limit of the configuration.")
