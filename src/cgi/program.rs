@@ -494,6 +494,8 @@ impl Running {
             Either::Left(Err(_)) => Some(late(&format!("not ended within {limit:?}, and was killed"))),
             Either::Right(()) => None,
         };
+        // What it has started itself ends by a broken pipe, and with it standard error, for which the wait waits.
+        drop(self.stdout);
         self.child.kill();
         self.child.wait().await;
         let id = self.id.as_ref().map(RequestId::as_str);
