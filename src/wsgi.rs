@@ -96,7 +96,7 @@ struct Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // The folder is removed with all in it, at the end.
+        // It removes it itself, if it ends in peace.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -140,7 +140,7 @@ impl Wsgi {
             queue_timeout: Duration::from_secs(5),
             env: Vec::new(),
             passed: Vec::new(),
-            authorization: false,
+            authorization: true,
             cookies: true,
             hold: true,
             crew: OnceLock::new(),
@@ -235,7 +235,8 @@ impl Wsgi {
         self
     }
 
-    /// Whether it is given the header `Authorization`, with the client's password in it; off by default.
+    /// Whether it is given the header `Authorization`, with the client's password in it; on by default, since applications sign
+    /// in by it. Off, where the site has done that.
     pub fn authorization(mut self, pass: bool) -> Self {
         self.authorization = pass;
         self
@@ -302,8 +303,7 @@ impl Wsgi {
     }
 
     /// Makes the processes, which start by themselves.
-    fn crew(&self) -> Result<Supervisor<Python>> {
-        let folder = Folder::new()?;
+    fn crew(&self, sockets: PathBuf) -> Supervisor<Python> {
         let Self { application, python, paths, threads, processes, .. } = self;
         let (application, python, threads, processes) = (application.clone(), python.clone(), *threads, *processes);
         let mut args: Vec<OsString> = ["-c", ADAPTER].map(OsString::from).to_vec();
@@ -318,8 +318,8 @@ impl Wsgi {
         let (authorization, cookies, hold) = (self.authorization, self.cookies, self.hold);
         let count = AtomicU64::new(0);
         let limits = Limits { at_once: u32::try_from(threads).unwrap_or(u32::MAX), ..self.limits.clone() };
-        Ok(Supervisor::new("python", processes, limits, move |number, _| {
-            let path = folder.file(&count.fetch_add(1, Ordering::Relaxed).to_string());
+        Supervisor::new("python", processes, limits, move |number, _| {
+            let path = sockets.join(count.fetch_add(1, Ordering::Relaxed).to_string());
             let socket = UnixListener::bind(&path).context(format!("listening on {}", path.display()))?;
             let mut spawn = Spawn::new(&python).args(&args).stdin(socket);
             if let Some(home) = &home {
@@ -347,7 +347,7 @@ impl Wsgi {
                 .authorization(authorization)
                 .cookies(cookies);
             Ok((spawn, Python { path, ask }))
-        }))
+        })
     }
 }
 
@@ -385,9 +385,14 @@ impl Service for Wsgi {
         }
         // Started twice (by a test, say), it stays with the processes that it had first.
         if self.crew.get().is_none() {
-            let crew = self.crew()?;
+            let folder = Folder::new()?;
+            let crew = self.crew(folder.path().to_owned());
             let running = crew.clone();
-            start.task("python", |stopping| running.run(stopping));
+            start.task("python", |stopping| async move {
+                // Until the last of them has ended.
+                let _folder = folder;
+                running.run(stopping).await;
+            });
             let _ = self.crew.set(crew);
         }
         Ok(())

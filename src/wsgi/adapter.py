@@ -468,8 +468,16 @@ class Server:
             threading.Thread(target=self.hear, args=(control,), daemon=True).start()
         for thread in threads:
             thread.join()
+        path = self.listener.getsockname()
         self.listener.close()
         os.close(self.stopping)
+        if control is not None and isinstance(path, str) and path:
+            # Whoever made it may have died: the last one finds the folder empty.
+            try:
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))
+            except OSError:
+                pass
 
     def hear(self, control):
         """The end of the control channel: the site stops, or has died."""

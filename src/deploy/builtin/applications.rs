@@ -372,7 +372,7 @@ fn wsgi(registry: Registry) -> Registry {
         .option("lazy", "false", "whether the processes are started with the first request")
         .option("env", "{}", "variables of its environment: a table")
         .option("pass_env", "[]", "variables of this process that it is given")
-        .option("authorization", "false", "whether it is given the header `Authorization`")
+        .option("authorization", "true", "whether it is given the header `Authorization`")
         .option("cookies", "true", "whether it is given the client's cookies")
         .option("hold_bodies", "true", "whether a body of unknown length is held back until that is known")
 }
