@@ -4,17 +4,19 @@
 //! script and the same php-fpm are asked by both, over 8 connections, in interleaved rounds. CPU is that of the server (of nginx and
 //! fcgiwrap together), without that of the script and of PHP, which do the same for both. Each body is compared before and after.
 
+mod measure;
+
+use measure::median;
+use measure::servers::{body, cpu, family, free_port, listens, program, until, wrk};
 use purlin::cgi::Cgi;
 use purlin::fastcgi::FastCgi;
 use purlin::{Router, Server, Stack};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 3;
+const CONNECTIONS: u32 = 8;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -42,7 +44,7 @@ fn main() {
         for (row, (what, port, path, processes)) in rows.iter().enumerate() {
             assert_eq!(body(*port, path), "hello, world", "{what}");
             let before = cpu(processes);
-            let requests = wrk(*port, path);
+            let requests = wrk(*port, path, CONNECTIONS, SECONDS);
             let used = cpu(processes) - before;
             assert_eq!(body(*port, path), "hello, world", "{what}");
             measured[row].push((requests / f64::from(SECONDS), used * 1e6 / requests));
@@ -50,11 +52,7 @@ fn main() {
     }
     println!("{:<34}{:>12}{:>16}", "", "requests/s", "µs CPU each");
     for ((what, ..), rounds) in rows.iter().zip(&measured) {
-        let middle = |of: fn(&(f64, f64)) -> f64| {
-            let mut all: Vec<f64> = rounds.iter().map(of).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
+        let middle = |of: fn(&(f64, f64)) -> f64| median(rounds.iter().map(of).collect());
         println!("{what:<34}{:>12.0}{:>16.0}", middle(|round| round.0), middle(|round| round.1));
     }
 }
@@ -132,21 +130,11 @@ impl Bench {
             .args(["serve", &at.to_string(), &purlin_port.to_string()])
             .spawn()
             .expect("a server");
-        let ready = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        let begun = Instant::now();
-        while !(ready(purlin_port)
-            && ready(nginx_port)
-            && folder.join("fpm.sock").exists()
-            && folder.join("wrap.sock").exists())
-        {
-            assert!(begun.elapsed() < Duration::from_secs(10), "the servers do not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let with_children = |child: &Child| {
-            let mut all = vec![child.id()];
-            all.extend(children(child.id()));
-            all
-        };
+        until("the servers listen", || {
+            let sockets = ["fpm.sock", "wrap.sock"];
+            listens(purlin_port) && listens(nginx_port) && sockets.iter().all(|name| folder.join(name).exists())
+        });
+        let with_children = |child: &Child| family(child.id());
         let (own, nginx_all) = (vec![purlin.id()], with_children(&nginx));
         let wrapped = nginx_all.iter().copied().chain(with_children(&wrap)).collect();
         Self {
@@ -174,52 +162,4 @@ impl Drop for Bench {
 
 fn permissions(path: &Path) -> std::fs::Permissions {
     std::fs::metadata(path).expect("written just now").permissions()
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
-}
-
-/// The processes that this one has started.
-fn children(of: u32) -> Vec<u32> {
-    let all = std::fs::read_dir("/proc").expect("Linux").flatten();
-    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|pid| stat(*pid).is_some_and(|stat| stat[1] == u64::from(of))).collect()
-}
-
-/// CPU seconds of processes, without those of their children.
-fn cpu(processes: &[u32]) -> f64 {
-    let ticks = processes.iter().filter_map(|pid| stat(*pid)).map(|stat| stat[11..13].iter().sum::<u64>()).sum::<u64>();
-    ticks as f64 / 100.0 // USER_HZ
-}
-
-/// What follows the name of a process in its `stat`, the state as nought.
-fn stat(pid: u32) -> Option<Vec<u64>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat.rsplit_once(") ")?.1.split(' ').map(|field| field.trim().parse().unwrap_or(0)).collect())
-}
-
-fn body(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
-}
-
-/// How many requests were answered, and all of them well.
-fn wrk(port: u16, path: &str) -> f64 {
-    let url = format!("http://127.0.0.1:{port}{path}");
-    let output = Command::new("wrk").args(["-t1", "-c8", &format!("-d{SECONDS}s"), &url]).output().expect("wrk");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
-    let line = text.lines().find(|line| line.contains("requests in")).expect("what wrk prints");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of requests")
 }

@@ -3,6 +3,8 @@
 // Each bench uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod servers;
+
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
