@@ -117,6 +117,9 @@ pub mod guide {
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
 
+    #[doc = include_str!("../docs/running.md")]
+    pub mod running {}
+
     #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/scaling.md")]
     pub mod scaling {}
