@@ -9,7 +9,7 @@ use crate::cgi::{Found, Input, RemoteUser, Script, Spool, Variables, channel, fi
 use crate::hosts::Host;
 use crate::request::RequestExt;
 use crate::service::BoxFuture;
-use crate::site::{Outline, RouteInfo, Start};
+use crate::site::{Outline, Start};
 use crate::{Context as _, Error, IntoResponse, Redirect, Request, Response, Result, Service};
 use bytes::BytesMut;
 use exchange::{Exchange, Pool};
@@ -351,14 +351,7 @@ impl Service for FastCgi {
         if let Err(problem) = &self.to {
             outline.problem(problem);
         }
-        outline.route(RouteInfo {
-            name: None,
-            host: None,
-            path: "/{*path}".to_owned(),
-            methods: Vec::new(),
-            handlers: vec![std::any::type_name::<Self>()],
-            place: self.place,
-        });
+        outline.application::<Self>(self.place);
     }
 
     fn start(&self, _: &mut Start) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Tower both ways: its layers and services in a stack, a stack as one of its services. The only file that names tower.
 
-use crate::site::{About, Life, Outline, RouteInfo, short_name};
+use crate::site::{About, Life, Outline, short_name};
 use crate::{App, Body, Error, Middleware, Request, Response, Result, Service};
 use bytes::Bytes;
 use http::StatusCode;
@@ -240,14 +240,7 @@ where
     }
 
     fn describe(&self, outline: &mut Outline) {
-        outline.route(RouteInfo {
-            name: None,
-            host: None,
-            path: "/{*path}".to_owned(),
-            methods: Vec::new(),
-            handlers: vec![std::any::type_name::<S>()],
-            place: self.place,
-        });
+        outline.application::<S>(self.place);
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod tunnel;
 use crate::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_proxy};
 use crate::hosts::Host;
 use crate::request::mount_prefix;
-use crate::site::{Outline, RouteInfo, Start};
+use crate::site::{Outline, Start};
 use crate::{Body, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
 use address::Upstream;
 use http::header::{
@@ -283,14 +283,7 @@ impl Service for Proxy {
         if let Err(problem) = &self.to {
             outline.problem(problem);
         }
-        outline.route(RouteInfo {
-            name: None,
-            host: None,
-            path: "/{*path}".to_owned(),
-            methods: Vec::new(),
-            handlers: vec![std::any::type_name::<Self>()],
-            place: self.place,
-        });
+        outline.application::<Self>(self.place);
     }
 
     fn start(&self, _: &mut Start) -> Result<()> {

@@ -486,6 +486,18 @@ impl Outline {
         here.any(|&layer| self.layers[layer].provides.iter().any(|provided| provided.id == noun))
     }
 
+    /// An application that answers every path and tells nothing of its routes; `T` is who answers.
+    pub(crate) fn application<T>(&mut self, place: &'static Location<'static>) {
+        self.route(RouteInfo {
+            name: None,
+            host: None,
+            path: "/{*path}".to_owned(),
+            methods: Vec::new(),
+            handlers: vec![std::any::type_name::<T>()],
+            place,
+        });
+    }
+
     /// A route; its path and name are its own, without those of mounts.
     pub(crate) fn route(&mut self, mut route: RouteInfo) {
         route.path = join(&self.prefix, &route.path);

@@ -2,7 +2,7 @@
 
 use crate::fastcgi::{Connect, Connected, FastCgi};
 use crate::service::BoxFuture;
-use crate::site::{Outline, RouteInfo, Start};
+use crate::site::{Outline, Start};
 use crate::spawn::{LOGGED, Spawn};
 use crate::supervisor::{Folder, Limits, Process, Supervisor};
 use crate::{Body, Context as _, Error, IntoResponse, Request, Response, Result, Service};
@@ -363,14 +363,7 @@ impl Service for Wsgi {
     }
 
     fn describe(&self, outline: &mut Outline) {
-        outline.route(RouteInfo {
-            name: None,
-            host: None,
-            path: "/{*path}".to_owned(),
-            methods: Vec::new(),
-            handlers: vec![std::any::type_name::<Self>()],
-            place: self.place,
-        });
+        outline.application::<Self>(self.place);
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

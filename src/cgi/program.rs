@@ -5,7 +5,7 @@ use super::output::{Output, channel};
 use super::scripts::{Found, find};
 use super::variables::{RemoteUser, Script, Variables, split_mount};
 use super::{Either, Input, Spool, first};
-use crate::site::{Outline, RouteInfo, Start};
+use crate::site::{Outline, Start};
 use crate::spawn::{self, Spawn};
 use crate::{Error, IntoResponse, Request, RequestExt, RequestId, Response, Result, Service};
 use bytes::BytesMut;
@@ -406,14 +406,7 @@ impl Service for Cgi {
     }
 
     fn describe(&self, outline: &mut Outline) {
-        outline.route(RouteInfo {
-            name: None,
-            host: None,
-            path: "/{*path}".to_owned(),
-            methods: Vec::new(),
-            handlers: vec![std::any::type_name::<Self>()],
-            place: self.place,
-        });
+        outline.application::<Self>(self.place);
     }
 
     fn start(&self, _: &mut Start) -> Result<()> {
