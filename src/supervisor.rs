@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) max_requests: Option<u64>,
     /// With how many bytes of resident memory one is replaced.
     pub(crate) max_memory: Option<u64>,
+    /// How often that is looked at.
+    pub(crate) look: Duration,
     /// How many requests may be in one at the same time.
     pub(crate) at_once: u32,
     /// How long one may not answer by its control channel, until it is killed; `None` for programs that do not answer by it.
@@ -42,6 +44,7 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             max_requests: None,
             max_memory: None,
+            look: Duration::from_secs(5),
             at_once: 256,
             hung: None,
             lazy: false,
@@ -58,9 +61,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// The longest pause of one that was ready: it may be a client who kills it, and the others are not to pay for that. Who finds none
 /// at work waits for as long as this.
 const SHORT_PAUSE: Duration = Duration::from_millis(500);
-
-/// How often their memory is looked at.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// How long one that is ready is waited for, by who finds none.
 const COMING: Duration = Duration::from_secs(10);
@@ -488,7 +488,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             match self.start(at).await {
                 Ok((child, process)) => Replacement::Ready(Box::new(child), process),
                 Err(error) => {
-                    sleep(LOOK).await;
+                    sleep(self.0.limits.look).await;
                     Replacement::Failed(error)
                 }
             }
@@ -510,7 +510,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         let mut memory = pin!(async {
             let Some(limit) = self.0.limits.max_memory else { return pending().await };
             loop {
-                sleep(LOOK).await;
+                sleep(self.0.limits.look).await;
                 if let Some(bytes) = resident(process.pid).filter(|bytes| *bytes > limit) {
                     return format!("it has {} MiB of memory", bytes >> 20);
                 }
@@ -703,6 +703,30 @@ mod tests {
         let process = supervisor.least_busy().await.unwrap();
         let end = process.end().await.unwrap();
         assert!(end.ends_with("was killed: it has done nothing for 50ms"), "{end}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn one_that_takes_too_much_memory_is_replaced() {
+        // Only the first one grows.
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let limits = Limits { max_memory: Some(20 << 20), look: Duration::from_millis(10), ..Limits::default() };
+        let life = Life::start(&Router::new()).unwrap();
+        let supervisor = Supervisor::new("worker", 1, limits, move |number, _| {
+            let grows = first.swap(false, Ordering::Relaxed);
+            let grow = if grows { "x=$(head -c 40000000 /dev/zero | tr '\\0' x); " } else { "" };
+            Ok((shell(&format!("echo ready >&0; {grow}read line; exit 0")), number))
+        });
+        let mut running = JoinSet::new();
+        running.spawn(supervisor.clone().run(life.stopping()));
+        let grown = supervisor.least_busy().await.unwrap();
+        let expected = format!("worker 1 (process {}) exited with status 0", grown.pid());
+        let mut end = grown.end.subscribe();
+        let ended = timeout(Duration::from_secs(30), end.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+        assert_eq!(ended.as_deref(), Some(&*expected), "it was drained, and not killed");
+        let next = supervisor.least_busy().await.unwrap();
+        assert_ne!(next.pid(), grown.pid());
+        assert_eq!(supervisor.states(), [State::Ready]);
     }
 
     #[test]
