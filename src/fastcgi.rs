@@ -49,7 +49,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// use purlin::layers::StaticFiles;
 /// use purlin::{Assets, Router, Stack};
 ///
-/// // WordPress: the pictures and styles of its folder `wp-content/uploads` by this server, everything else by PHP.
+/// // WordPress: what was uploaded is sent by this server, everything else by PHP; its themes and `wp-includes` need a mount each, too.
 /// let php = FastCgi::at("unix:/run/php/php-fpm.sock").root("/srv/wordpress").front_controller("index.php");
 /// let files = StaticFiles::new(Assets::folder("/srv/wordpress/wp-content/uploads")).service();
 /// let routes = Router::new().mount("/blog/wp-content/uploads", files).mount("/blog", php);

@@ -24,12 +24,13 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
-//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), [`pool`] (threads for what blocks), and the hard parts of HTTP: [`negotiate`],
-//!   [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
+//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), [`pool`] (threads for what
+//!   blocks), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
-//!   `cgi` and `fastcgi`.
+//!   `cgi`, `fastcgi` and `wsgi`.
 //! - [`layers`]: one file, one struct, one `handle` each.
-//! - Edges: [`server`], `notify` (systemd), [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`], [`testing`], and tower both ways.
+//! - Edges: [`server`], `notify` (systemd), [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`],
+//!   [`testing`], and tower both ways.
 //!
 //! [`guide`] is the short guide.
 
