@@ -174,8 +174,9 @@ pub(crate) fn give_back(response: &mut Response, nonce: Option<&CspNonce>) {
     // It may come from a server that an application asks, and is none of its business.
     response.headers_mut().remove(BACK);
     if back.error.is_some() || back.logged || back.nonce.is_some() {
-        // In JSON, control characters are escaped, and other bytes may stand in a header (RFC 9110 §5.5).
-        let header = serde_json::to_vec(&back).ok().and_then(|json| HeaderValue::from_bytes(&json).ok());
+        // In JSON, control characters are escaped, all but one, and other bytes may stand in a header (RFC 9110 §5.5).
+        let json = serde_json::to_string(&back).ok().map(|json| json.replace('\u{7f}', "\\u007f"));
+        let header = json.and_then(|json| HeaderValue::from_bytes(json.as_bytes()).ok());
         if let Some(header) = header {
             response.headers_mut().insert(BACK, header);
         }
@@ -221,6 +222,20 @@ pub(crate) fn kept(text: String) -> &'static str {
 mod tests {
     use super::*;
     use crate::Body;
+
+    #[test]
+    fn an_error_crosses_whatever_its_message_holds() {
+        let message = "no such thing: \u{7f} \0 \r\n ä";
+        let mut response = Response::from(Error::not_found(message));
+        give_back(&mut response, None);
+        // As a header is that was sent.
+        let header = response.headers_mut().remove(BACK).unwrap();
+        let mut there = Response::new(Body::empty());
+        there.headers_mut().insert(BACK, header);
+        take_back(&mut there, None);
+        let error = there.extensions().get::<CarriedError>().unwrap();
+        assert_eq!((error.message().as_str(), error.status()), (message, http::StatusCode::NOT_FOUND));
+    }
 
     fn crossed(req: Request) -> Request {
         let (name, value) = depart(&req).unwrap();

@@ -8,7 +8,7 @@
 //!
 //! | name | what it says |
 //! | --- | --- |
-//! | [`CONTROL`] | the number of the file descriptor that is its control channel: 0, unless standard input was given away |
+//! | [`CONTROL`] | the number of the file descriptor that is its control channel: 0, unless standard input is something else |
 //! | the name of [`Spawn::hand_over`] | the numbers of the sockets that were handed over by that name, `7` or `7,9` |
 //! | `LISTEN_FDS`, `LISTEN_FDS_FIRST_FD` | a range with all of them in it, from which [`handed_over`] takes the named ones |
 //!
@@ -107,6 +107,8 @@ impl Spawn {
         let replaced = same.exists() && file(same) != file(&program);
         let mut spawn = Self::new(if replaced { same } else { &program });
         spawn.called = std::env::args_os().next();
+        // Standard input is what programs have that the site starts itself: none of them is to read what is said there.
+        spawn.stdin = Some(Stdio::null());
         spawn.args.extend(std::env::args_os().skip(1));
         Ok(spawn)
     }

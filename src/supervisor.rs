@@ -454,12 +454,14 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 }
                 Event::Worn(why) => {
                     tracing::info!(target: "purlin::process", "{process} is replaced: {why}");
-                    match self.replacement(at, &mut child, stopping).await {
+                    match self.replacement(at, &mut child, &process, stopping).await {
                         Replacement::Ready(next, replacing) => {
                             let old = std::mem::replace(&mut child, *next);
                             let worn = std::mem::replace(&mut process, replacing);
                             let drain = self.0.limits.drain;
-                            locked(&self.0.retiring).spawn(retire(old, worn, drain));
+                            let mut retiring = locked(&self.0.retiring);
+                            while retiring.try_join_next().is_some() {}
+                            retiring.spawn(retire(old, worn, drain));
                         }
                         Replacement::Failed(error) => {
                             tracing::error!(target: "purlin::process", "no replacement for {process}: {error:#}");
@@ -482,8 +484,14 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         }
     }
 
-    /// Starts one in the place of a process, unless that dies meanwhile or all are to stop.
-    async fn replacement(&self, at: usize, child: &mut Child, stopping: &mut Stopping) -> Replacement<T> {
+    /// Starts one in the place of a process, unless that dies or is to be killed meanwhile, or all are to stop.
+    async fn replacement(
+        &self,
+        at: usize,
+        child: &mut Child,
+        process: &Process<T>,
+        stopping: &mut Stopping,
+    ) -> Replacement<T> {
         let mut starting = pin!(async {
             match self.start(at).await {
                 Ok((child, process)) => Replacement::Ready(Box::new(child), process),
@@ -495,8 +503,14 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         });
         let mut died = pin!(child.wait());
         let mut stopped = pin!(stopping.wait());
+        let mut killed = pin!(process.kill.notified());
         poll_fn(|cx| {
             if died.as_mut().poll(cx).is_ready() || stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Replacement::Needless);
+            }
+            if killed.as_mut().poll(cx).is_ready() {
+                // It is done by who waits for that again.
+                process.kill.notify_one();
                 return Poll::Ready(Replacement::Needless);
             }
             starting.as_mut().poll(cx)
@@ -539,17 +553,23 @@ fn ended<T>(process: &Process<T>, status: ExitStatus) -> Arc<str> {
 
 /// Ends a process that is given nothing more to do: when what is in it has ended, or at the end of `drain`.
 async fn retire<T>(mut child: Child, process: Arc<Process<T>>, drain: Duration) {
-    let until = Instant::now() + drain;
+    let mut until = Instant::now() + drain;
+    let end = until;
     {
         let mut idle = pin!(process.permits.acquire_many(process.at_once));
         let mut gone = pin!(child.wait());
+        let mut killed = pin!(process.kill.notified());
         let over = poll_fn(|cx| {
             if gone.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
+            if killed.as_mut().poll(cx).is_ready() {
+                until = Instant::now();
+                return Poll::Ready(());
+            }
             idle.as_mut().poll(cx).map(drop)
         });
-        let _ = tokio::time::timeout_at(until, over).await;
+        let _ = tokio::time::timeout_at(end, over).await;
     }
     // Who chose it and has not asked it yet, asks another.
     process.permits.close();

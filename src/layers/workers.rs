@@ -40,6 +40,8 @@ use std::time::Duration;
 ///   crash loop after a pause, which doubles up to half a second, or to 30 seconds where it does not even start. A request of which nothing was sent yet goes to another process.
 /// - **What is kept in memory** is kept by each process for itself, which [`Capabilities`](crate::capabilities::Capabilities)
 ///   tell. Sessions belong into a cookie or a database then.
+/// - **A drain** is heard of late: [`Stopping`](crate::site::Stopping) tells below when the process itself is to end, which is when
+///   nothing is left in it, or at the end of the drain. Streams that go on belong above.
 /// - **Without a server**, in tests and for the command `request`, all stays in one process. So it does for a second
 ///   `Workers` below this one.
 ///

@@ -33,7 +33,7 @@ pub(crate) fn leaving(mut head: Parts, body: Body) -> (http::Request<Body>, Arc<
         // Unless it is told, hyper leaves out the body of a GET.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), failed: None }));
+    let sent = Arc::new(Mutex::new(Sent { last: Instant::now(), waits: false, failed: None }));
     let body = if body.as_bytes().is_some() { body } else { Body::new(Leaving { body, sent: sent.clone() }) };
     (http::Request::from_parts(head, body), sent)
 }
@@ -59,6 +59,8 @@ pub(crate) fn arriving(answer: http::Response<Incoming>, lease: Lease, limit: Du
 /// How far a request's body is.
 pub(crate) struct Sent {
     pub(super) last: Instant,
+    /// It is the client that is waited for.
+    pub(super) waits: bool,
     /// Its own error, where that is what broke off.
     pub(crate) failed: Option<Error>,
 }
@@ -81,10 +83,14 @@ impl http_body::Body for Leaving {
                 Poll::Ready(Some(Err(Error::bad_request("the request's body broke off"))))
             }
             Poll::Ready(frame) => {
-                locked(&self.sent).last = Instant::now();
+                let mut sent = locked(&self.sent);
+                (sent.last, sent.waits) = (Instant::now(), false);
                 Poll::Ready(frame)
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                locked(&self.sent).waits = true;
+                Poll::Pending
+            }
         }
     }
 

@@ -34,19 +34,25 @@ impl Address {
                 let stream = stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?;
                 // What is written is written whole; waiting for more would only delay it.
                 let _ = stream.set_nodelay(true);
-                handshake(stream).await
+                handshake(http1::Builder::new(), stream).await
             }
             #[cfg(all(unix, feature = "workers"))]
             Self::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await;
-                handshake(stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?).await
+                let mut settings = http1::Builder::new();
+                // It is one of ours, and says what it says without a worker too.
+                settings.max_headers(1024);
+                handshake(settings, stream.context("connecting").or_status(StatusCode::BAD_GATEWAY)?).await
             }
         }
     }
 }
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<SendRequest<Body>> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.or_status(StatusCode::BAD_GATEWAY)?;
+async fn handshake(
+    settings: http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<Body>> {
+    let (sender, connection) = settings.handshake(TokioIo::new(stream)).await.or_status(StatusCode::BAD_GATEWAY)?;
     tokio::spawn(async move {
         // What is wrong with it, the sender is told.
         let _ = connection.with_upgrades().await;
@@ -205,9 +211,13 @@ async fn in_time<T>(answer: impl Future<Output = T>, sent: &Mutex<Sent>, limit: 
         if let Ok(answer) = timeout_at(last + limit, &mut answer).await {
             return Ok(answer);
         }
-        // An upload may take as long as it takes.
-        let moved = locked(sent).last;
-        if moved == last {
+        // An upload may take as long as it takes: how long a client may keep quiet is for who serves it to say.
+        let Sent { last: moved, waits, .. } = *locked(sent);
+        if waits {
+            last = Instant::now();
+            continue;
+        }
+        if moved <= last {
             return Err(Failed::Late(late("no answer", limit)));
         }
         last = moved;

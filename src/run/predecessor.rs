@@ -2,7 +2,7 @@
 //!
 //! Both talk by a pair of sockets, a line at a time. This process says `ready` when its application has started, waits for `go`, and
 //! says `serving` when it accepts connections; before that, `said` and a text may tell what goes wrong. So a process which has not
-//! been ready in time can be killed: it has never had a connection.
+//! been ready in time can be killed: it has never had a connection. (Its processes, where it keeps several, may: they drain.)
 
 use crate::report::Redaction;
 use crate::spawn::handed_over;

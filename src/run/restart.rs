@@ -2,7 +2,7 @@
 //!
 //! At `SIGHUP`, or when asked by the control socket, a server starts its executable once more and hands its sockets over: both have
 //! them then, and neither closes them. When the new process is ready the old one accepts no more connections, and drains. If it is
-//! not, the old one serves on as if nothing had been.
+//! not, the old one serves on. (Of several processes the new ones accept as each is ready; if not all are, they drain.)
 
 use super::control::{Caller, Control, callers};
 use super::{predecessor, watchdog};
