@@ -12,6 +12,8 @@ use crate::service::BoxFuture;
 use crate::site::{Outline, Start};
 use crate::{Context as _, Error, IntoResponse, Redirect, Request, Response, Result, Service};
 use bytes::BytesMut;
+#[cfg(feature = "wsgi")]
+pub(crate) use exchange::Held;
 use exchange::{Exchange, Pool};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -229,7 +231,17 @@ impl FastCgi {
         self
     }
 
-    pub(crate) async fn answer(&self, req: Request) -> Result<Response> {
+    /// A connection for the next request, so that one which finds no server may go to another.
+    #[cfg(feature = "wsgi")]
+    pub(crate) async fn connected(&self) -> Result<Connected> {
+        let to = self.to.as_ref().map_err(|problem| Error::internal(problem.clone()))?;
+        match self.pool.take() {
+            Some(kept) => Ok(kept),
+            None => exchange::connect(&**to, &self.limits).await,
+        }
+    }
+
+    pub(crate) async fn answer(&self, req: Request, connected: Option<Connected>) -> Result<Response> {
         let to = self.to.as_ref().map_err(|problem| Error::internal(problem.clone()))?;
         if req.method() == Method::CONNECT {
             return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "an application by FastCGI opens no tunnels"));
@@ -249,7 +261,8 @@ impl FastCgi {
             variables.remove("HTTP_COOKIE");
         }
         let id = req.id().cloned();
-        let (head, body) = req.into_parts();
+        let (mut head, body) = req.into_parts();
+        let held = head.extensions.remove();
         let input = Input::of(body, &self.spool).await?;
         variables.length(input.length());
         for (name, value) in &self.params {
@@ -260,7 +273,7 @@ impl FastCgi {
             put_pair(&mut params, name.as_bytes(), value);
         }
         let (output, answer) = channel(&head.method, false);
-        let exchange = Exchange::new(to.clone(), self.pool.clone(), self.limits.clone(), id, output);
+        let exchange = Exchange::new(to.clone(), self.pool.clone(), self.limits.clone(), id, output, held, connected);
         tokio::spawn(exchange.run(params.freeze(), input, head.method.is_safe()));
         answer.response(&head.extensions).await.map_err(|error| error.context(format!("asking {}", to.name())))
     }
@@ -344,7 +357,7 @@ fn with_slash(req: &Request) -> Response {
 impl Service for FastCgi {
     async fn call(&self, req: Request) -> Response {
         // Boxed, so that other answers of the router above have no room kept for it.
-        Box::pin(self.answer(req)).await.into_response()
+        Box::pin(self.answer(req, None)).await.into_response()
     }
 
     fn describe(&self, outline: &mut Outline) {

@@ -1,27 +1,22 @@
 //! `Wsgi`: an application in Python beside the site's own routes, with the feature `wsgi`, on unix.
 
-use crate::fastcgi::{Connect, Connected, FastCgi};
+use crate::fastcgi::{Connect, Connected, FastCgi, Held};
 use crate::service::BoxFuture;
 use crate::site::{Outline, Start};
 use crate::spawn::{LOGGED, Spawn};
 use crate::supervisor::{Folder, Limits, Process, Supervisor};
-use crate::{Body, Context as _, Error, IntoResponse, Request, Response, Result, Service};
-use bytes::Bytes;
+use crate::{Context as _, Error, IntoResponse, Request, Response, Result, Service};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
-use http_body::{Frame, SizeHint};
 use serde::Deserialize;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::panic::Location;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Answers with what a WSGI application answers (PEP 3333): one for Flask, Django, Pyramid or Pylons, mounted beside routes in Rust,
 /// and moved over to them route by route.
@@ -84,6 +79,9 @@ const FAILED: HeaderName = HeaderName::from_static("purlin-wsgi-failed");
 
 /// The longest of those.
 const LONGEST_ACCOUNT: u64 = 256 << 10;
+
+/// How often a request goes to another process, of which nothing was sent.
+const TRIES: u32 = 4;
 
 /// What Python needs of the environment to be the one that the developer knows.
 const PASSED: [&str; 9] = ["PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"];
@@ -178,8 +176,8 @@ impl Wsgi {
         self
     }
 
-    /// 60 seconds for the head of an answer, from the moment when the last of the request was taken, and for the next piece of it.
-    /// Then the process is taken for hung and killed, with all other requests in it.
+    /// 60 seconds for the head of an answer, from the moment when the last of the request was taken: then the process is taken for
+    /// hung and killed, with all other requests in it. And 60 seconds for each next piece of it, which then breaks off.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.answer_timeout = limit;
         self
@@ -255,14 +253,20 @@ impl Wsgi {
         self
     }
 
-    async fn answer(&self, req: Request) -> Result<Response> {
+    async fn answer(&self, mut req: Request) -> Result<Response> {
         let crew = self.crew.get().context("the application is started with the site, which was not started")?;
         let asked = format!("{} {}", req.method(), req.uri().path());
         let late = tokio::time::Instant::now() + self.queue_timeout;
-        let (process, permit) = loop {
+        let mut tries = 0;
+        let (process, permit, connected) = loop {
             let process = crew.least_busy().await.map_err(soon)?;
             match tokio::time::timeout_at(late, process.permits().acquire_owned()).await {
-                Ok(Ok(permit)) => break (process, permit),
+                Ok(Ok(permit)) => match process.of().ask.connected().await {
+                    Ok(connected) => break (process, permit, connected),
+                    // It has just died, and was asked nothing. That is known in a moment, and the next one is another.
+                    Err(error) if process.end().await.is_none() || tries == TRIES => return Err(error),
+                    Err(_) => tries += 1,
+                },
                 // It has just been replaced.
                 Ok(Err(_)) => {}
                 Err(_) => {
@@ -272,7 +276,9 @@ impl Wsgi {
             }
         };
         process.count();
-        let response = match process.of().ask.answer(req).await {
+        // The thread is taken until it has done, also where the client has left before.
+        req.extensions_mut().insert(Held(Arc::new(permit)));
+        let response = match process.of().ask.answer(req, Some(connected)).await {
             Ok(response) => response,
             Err(error) => return Err(self.failed(error, &process, &asked).await),
         };
@@ -281,10 +287,7 @@ impl Wsgi {
             let raised: Raised = serde_json::from_slice(&body).context("reading what the application raised")?;
             return Err(raised.into_error(&self.application));
         }
-        Ok(match response.body().as_bytes() {
-            Some(_) => response,
-            None => response.map(|body| Body::new(Leased { body, _permit: permit })),
-        })
+        Ok(response)
     }
 
     /// Why there is no answer.
@@ -431,29 +434,6 @@ impl Raised {
         let places = self.places.into_iter().map(|(file, line)| crate::error::Place::new(file, line, 1)).collect();
         let error = Error::from(Traceback(self.traceback)).with_places(places);
         error.context(format!("{application} raised {}", self.what))
-    }
-}
-
-/// The body of an answer, whose thread is taken until it is whole.
-struct Leased {
-    body: Body,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Leased {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::servers::left_out;
 use purlin::layers::RequestIds;
 use purlin::testing::{Client, Multipart};
 use purlin::wsgi::Wsgi;
-use purlin::{Path, Response, Router, Stack, get};
+use purlin::{Body, Path, Response, Router, Stack, get};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -199,6 +199,49 @@ async fn more_requests_than_threads_wait_and_then_are_told_to_come_back() {
     page.assert_status(503).assert_header("retry-after", "1");
     assert!(page.error().unwrap().message().contains("all threads of demo:application are taken"));
     drop(held);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_more_costs_no_process() {
+    if !python("wsgiref") {
+        return;
+    }
+    struct Silent;
+    impl http_body::Body for Silent {
+        type Data = bytes::Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+    let limit = Duration::from_millis(300);
+    let client = client(demo("application").threads(2).timeout(limit).hold_bodies(false)).expect_errors();
+    let first = client.get("/old/pid").await.text().to_owned();
+    // How long it may say nothing is for the server to say, and not what kills a process.
+    let silent = client.post("/old/echo").body(Body::new(Silent)).raw();
+    assert!(tokio::time::timeout(3 * limit, silent).await.is_err(), "it is waited for");
+    assert_eq!(client.get("/old/pid").expect_status(200).await.text(), first);
+}
+
+#[tokio::test]
+async fn a_thread_is_taken_until_it_has_done_although_the_client_has_left() {
+    if !python("wsgiref") {
+        return;
+    }
+    let app = demo("application").threads(1).queue_timeout(Duration::from_millis(100));
+    let client = client(app).expect_errors();
+    let first = client.get("/old/pid").await.text().to_owned();
+    let slow = client.get("/old/slow").raw();
+    assert!(tokio::time::timeout(Duration::from_millis(300), slow).await.is_err(), "it takes a second");
+    client.get("/old/pid").await.assert_status(503);
+    let began = std::time::Instant::now();
+    while client.get("/old/pid").await.status() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the thread does not come back");
+    }
+    assert_eq!(client.get("/old/pid").await.text(), first, "it was not killed");
 }
 
 #[tokio::test]

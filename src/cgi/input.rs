@@ -164,7 +164,7 @@ impl Input {
     ///
     /// Those of [`piece`](Self::piece). That nobody reads it is none: a program may answer without.
     pub(crate) async fn write_to(mut self, mut to: impl AsyncWrite + Unpin, progress: &Progress) -> Result<()> {
-        while let Some(piece) = self.piece().await {
+        while let Some(piece) = progress.piece(&mut self).await {
             if to.write_all(&piece?).await.is_err() {
                 return Ok(());
             }
@@ -194,19 +194,30 @@ fn no_room(error: io::Error) -> Error {
 
 /// When something of a request last moved: an answer is waited for from then on.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress(Arc<Mutex<Instant>>);
+pub(crate) struct Progress(Arc<Mutex<Moved>>);
+
+/// When that was; `None` while it is the client that is waited for: how long it may keep quiet is for the server to say.
+type Moved = Option<Instant>;
 
 impl Progress {
     pub(crate) fn now() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(Some(Instant::now()))))
     }
 
     pub(crate) fn moved(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    pub(crate) fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next piece of a request's body, for which the client is waited for.
+    pub(crate) async fn piece(&self, of: &mut Input) -> Option<Result<Bytes>> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let piece = of.piece().await;
+        self.moved();
+        piece
+    }
+
+    fn last(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(Instant::now)
     }
 
     /// Ready when nothing has moved for so long.

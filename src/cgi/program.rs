@@ -189,7 +189,8 @@ impl Cgi {
         self
     }
 
-    /// 64 MiB of a body whose length is not known before; then 413.
+    /// 64 MiB of a body whose length is not known before; then 413. Of each: how many are held at a time, the server's
+    /// `max_connections` and a [`BodyLimit`](crate::layers::BodyLimit) above bound.
     pub fn max_held_body(mut self, bytes: u64) -> Self {
         self.spool.most = bytes;
         self

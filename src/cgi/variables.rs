@@ -67,8 +67,11 @@ impl RemoteUser {
         }
         #[cfg(feature = "auth")]
         if let Ok(visitor) = crate::auth::Visitor::of(req) {
-            let scheme = req.headers().get(AUTHORIZATION).and_then(|line| line.to_str().ok());
-            let scheme = scheme.and_then(|line| line.split(' ').next()).unwrap_or("Session").to_owned();
+            let line = req.headers().get(AUTHORIZATION).and_then(|line| line.to_str().ok());
+            let named = line.and_then(|line| line.split(' ').next()).unwrap_or_default();
+            // Those that the layers take; any other is only what the client says.
+            let scheme = ["Basic", "Bearer"].into_iter().find(|known| named.eq_ignore_ascii_case(known));
+            let scheme = scheme.unwrap_or("Session").to_owned();
             return Ok(visitor.find().await?.map(|account| Self { scheme, user: account.id() }));
         }
         Ok(None)

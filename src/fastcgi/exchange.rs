@@ -34,7 +34,20 @@ pub(super) struct Exchange {
     progress: Progress,
     feeding: Option<JoinHandle<Fed>>,
     stderr: Stderr,
+    from: Option<ReadHalf<Box<dyn Duplex>>>,
+    permit: Option<OwnedSemaphorePermit>,
+    /// By which it goes first, if that was looked for before.
+    connected: Option<Connected>,
+    /// What the request holds as long as the server is busy with it.
+    _held: Option<Held>,
 }
+
+/// What a request holds until the server has done with it, also where the client has left before. Whoever leaves it in a request's
+/// extensions has the server waited for, for as long as an answer may take.
+#[derive(Clone)]
+pub(crate) struct Held(
+    #[allow(dead_code, reason = "it is let go of when it is dropped")] pub(crate) Arc<OwnedSemaphorePermit>,
+);
 
 /// How it went on one connection.
 enum Ended {
@@ -59,9 +72,24 @@ impl Exchange {
         limits: Limits,
         id: Option<RequestId>,
         output: Output,
+        held: Option<Held>,
+        connected: Option<Connected>,
     ) -> Self {
         let stderr = Stderr { log: Log::new(to.name(), id.clone()), line: Vec::new(), last: VecDeque::new() };
-        Self { to, pool, limits, id, output, progress: Progress::now(), feeding: None, stderr }
+        Self {
+            to,
+            pool,
+            limits,
+            id,
+            output,
+            progress: Progress::now(),
+            feeding: None,
+            stderr,
+            from: None,
+            permit: None,
+            connected,
+            _held: held,
+        }
     }
 
     pub(super) async fn run(mut self, params: Bytes, input: Input, safe: bool) {
@@ -72,13 +100,19 @@ impl Exchange {
             Either::Left(Ok(())) => return,
             Either::Left(Err(error)) => error,
             Either::Right(()) => {
-                abort(feeding).await;
+                let to = abort(feeding).await;
+                if let (Some(from), Some(_)) = (&mut self.from, &self._held) {
+                    // A program that calculates is not stopped by that; until it has, it can answer nobody else.
+                    let mut sink = tokio::io::sink();
+                    let _ = timeout(self.limits.answer, tokio::io::copy(from, &mut sink)).await;
+                }
+                drop(to);
                 let id = self.id.as_ref().map(RequestId::as_str);
                 tracing::debug!(target: "purlin::cgi", program = self.to.name(), id, "the client has left: aborted");
                 return;
             }
         };
-        abort(feeding).await;
+        drop(abort(feeding).await);
         let words = self.stderr.last_words();
         if !words.is_empty() {
             error = error.context(format!("its standard error ended with:\n{words}"));
@@ -91,10 +125,10 @@ impl Exchange {
     }
 
     async fn exchange(&mut self, params: Bytes, input: Input, safe: bool) -> Result<()> {
-        let _permit = self.pool.permit(&self.limits).await?;
+        self.permit = Some(self.pool.permit(&self.limits).await?);
         let again = input.again().filter(|_| safe);
         let mut input = Some(input);
-        if let Some(kept) = self.pool.take()
+        if let Some(kept) = self.connected.take().or_else(|| self.pool.take())
             && let Some(first) = input.take()
         {
             match self.over(kept, &params, first).await? {
@@ -105,13 +139,7 @@ impl Exchange {
             }
         }
         let Some(input) = input else { return Err(lost()) };
-        let connected = match timeout(self.limits.connect, self.to.connect()).await {
-            Ok(connected) => connected.map_err(|error| match error.status() {
-                StatusCode::INTERNAL_SERVER_ERROR => error.status_code(StatusCode::BAD_GATEWAY),
-                _ => error,
-            })?,
-            Err(_) => return Err(late("no connection", self.limits.connect)),
-        };
+        let connected = connect(&*self.to, &self.limits).await?;
         match self.over(connected, &params, input).await? {
             Ended::Done => Ok(()),
             Ended::Lost(_) => Err(lost()),
@@ -121,7 +149,8 @@ impl Exchange {
     /// The whole exchange over one connection.
     async fn over(&mut self, connection: Connected, params: &Bytes, input: Input) -> Result<Ended> {
         let Connected { io, lease } = connection;
-        let (mut from, to) = tokio::io::split(io);
+        let (from, to) = tokio::io::split(io);
+        self.from = Some(from);
         let (failing, failed) = oneshot::channel();
         let mut failed = Some(failed);
         self.progress.moved();
@@ -133,6 +162,7 @@ impl Exchange {
         loop {
             decoder.buffer().reserve(PIECE);
             let limit = if self.output.has_begun() { self.limits.idle } else { self.limits.answer };
+            let Some(from) = &mut self.from else { return Err(lost()) };
             let reading = from.read_buf(decoder.buffer());
             let broken = async {
                 if let Some(failing) = &mut failed
@@ -177,7 +207,10 @@ impl Exchange {
                     Kind::End => {
                         self.stderr.end();
                         self.ended(&content).await?;
-                        if keep && decoder.buffer().is_empty() {
+                        if keep
+                            && decoder.buffer().is_empty()
+                            && let Some(from) = self.from.take()
+                        {
                             self.keep(from, lease).await;
                         }
                         return Ok(Ended::Done);
@@ -236,6 +269,17 @@ impl Exchange {
     }
 }
 
+/// A new connection.
+pub(super) async fn connect(to: &dyn Connect, limits: &Limits) -> Result<Connected> {
+    match timeout(limits.connect, to.connect()).await {
+        Ok(connected) => connected.map_err(|error| match error.status() {
+            StatusCode::INTERNAL_SERVER_ERROR => error.status_code(StatusCode::BAD_GATEWAY),
+            _ => error,
+        }),
+        Err(_) => Err(late("no connection", limits.connect)),
+    }
+}
+
 /// Sends the request: in one piece, where its body is at hand and small.
 async fn feed(
     mut to: WriteHalf<Box<dyn Duplex>>,
@@ -270,7 +314,7 @@ async fn feed(
         return Fed { to, unsent: Some(input), whole: false };
     }
     progress.moved();
-    while let Some(piece) = input.piece().await {
+    while let Some(piece) = progress.piece(&mut input).await {
         let piece = match piece {
             Ok(piece) => piece,
             Err(error) => {
@@ -298,14 +342,16 @@ async fn feed(
 }
 
 /// Tells the server that nobody waits for the answer (§5.4). Where the request is still being sent, closing the connection does.
-async fn abort(feeding: Option<JoinHandle<Fed>>) {
-    let Some(feeding) = feeding else { return };
+async fn abort(feeding: Option<JoinHandle<Fed>>) -> Option<WriteHalf<Box<dyn Duplex>>> {
+    let feeding = feeding?;
     feeding.abort();
-    if let Ok(Fed { mut to, .. }) = feeding.await {
-        let mut bytes = BytesMut::new();
-        put_record(&mut bytes, Kind::Abort, ID, b"");
-        let _ = timeout(Duration::from_millis(100), to.write_all(&bytes)).await;
-    }
+    let Fed { mut to, .. } = feeding.await.ok()?;
+    let mut bytes = BytesMut::new();
+    put_record(&mut bytes, Kind::Abort, ID, b"");
+    let _ = timeout(Duration::from_millis(100), to.write_all(&bytes)).await;
+    // Nothing more comes: so the server closes the connection when it has done.
+    let _ = to.shutdown().await;
+    Some(to)
 }
 
 fn bad(error: super::RecordError) -> Error {
@@ -398,7 +444,7 @@ impl Pool {
     }
 
     /// The one that was used last, of those that the server has not closed meanwhile.
-    fn take(&self) -> Option<Connected> {
+    pub(super) fn take(&self) -> Option<Connected> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.connections.retain(|(_, since)| since.elapsed() < KEPT_FOR);
         while let Some((mut connection, _)) = idle.connections.pop() {

@@ -29,6 +29,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from wsgiref.util import FileWrapper, is_hop_by_hop
 
@@ -114,6 +115,18 @@ class Connection:
                 self.sock.sendall(content)
             except OSError as error:
                 raise Gone('the client is gone') from error
+
+    def is_aborted(self):
+        """Whether the next that was heard is that nobody waits any more; without waiting for it."""
+        heard = self.buffer
+        if not heard:
+            try:
+                heard = self.sock.recv(HEADER.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+        return len(heard) < 2 or heard[1] == ABORT
 
     def take(self, length):
         while len(self.buffer) < length:
@@ -304,6 +317,8 @@ class Answer:
         if self.head is None:
             raise AssertionError('a body without a call of start_response')
         if content:
+            if self.sent and self.connection.is_aborted():
+                raise Gone('the client has left')
             self.send(content)
 
     def send(self, content, ended=b''):
@@ -395,6 +410,11 @@ class Server:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 # Another one was faster.
                 continue
+            except OSError as error:
+                # No file descriptors, no memory: there may be some in a moment.
+                sys.stderr.write('cannot accept: %s\n' % error)
+                time.sleep(0.1)
+                continue
             with sock:
                 sock.setblocking(True)
                 try:
@@ -403,6 +423,8 @@ class Server:
                     pass
                 except Refused as refused:
                     sys.stderr.write('a connection was closed: %s\n' % refused)
+                except Exception:
+                    traceback.print_exc()
 
     def serve(self, connection):
         """The requests of a connection, one after another."""

@@ -95,6 +95,10 @@ def application(environ, start_response):
     if path == "/die-later":
         start_response("200 OK", plain)
         return dying()
+    if path == "/slow":
+        time.sleep(1)
+        start_response("200 OK", plain)
+        return [b"at last"]
     if path == "/hang":
         time.sleep(600)
     if path == "/stdin":
