@@ -487,6 +487,7 @@ impl Outline {
     }
 
     /// An application that answers every path and tells nothing of its routes; `T` is who answers.
+    #[cfg(any(feature = "proxy", feature = "tower", all(feature = "cgi", unix)))]
     pub(crate) fn application<T>(&mut self, place: &'static Location<'static>) {
         self.route(RouteInfo {
             name: None,
