@@ -1,7 +1,11 @@
 //! Conditional requests: entity tags, and what `If-Match` and its kin ask for (RFC 9110 §13).
 
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use crate::{Body, Response};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httpdate::HttpDate;
 use std::fmt;
 use std::str::FromStr;
@@ -67,6 +71,22 @@ pub fn evaluate(method: &Method, headers: &HeaderMap, etag: Option<&ETag>, modif
         return Outcome::NotModified;
     }
     Outcome::Proceed
+}
+
+/// Makes an answer the 304 that says that the client has it (RFC 9110 §15.4.5): without its body, and what describes that.
+///
+/// All else stays: cookies, and the headers that caches renew theirs by. `Last-Modified` goes where there is an `ETag`: whoever has
+/// the tag needs no date.
+pub(crate) fn not_modified(response: &mut Response) {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = Body::empty();
+    let headers = response.headers_mut();
+    for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE, ACCEPT_RANGES] {
+        headers.remove(name);
+    }
+    if headers.contains_key(ETAG) {
+        headers.remove(LAST_MODIFIED);
+    }
 }
 
 /// Whether the `Range` header counts (RFC 9110 §13.1.5): without `If-Range`, or if the client's part belongs to what
@@ -314,7 +334,6 @@ fn opaque(tag: &[u8]) -> &[u8] {
 mod tests {
     use super::Outcome::{NotModified, PreconditionFailed, Proceed};
     use super::*;
-    use http::header::ETAG;
 
     const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
     const BEFORE: &str = "Wed, 21 Oct 2015 07:27:59 GMT";
@@ -461,6 +480,24 @@ mod tests {
         ];
         for (name, value, etag, expected) in table {
             assert_eq!(evaluate(&Method::GET, &headers(&[(name, value)]), *etag, None), *expected, "{name}: {value}");
+        }
+    }
+
+    /// RFC 9110 §15.4.5.
+    #[test]
+    fn a_304_says_what_caches_need_and_nothing_of_the_body() {
+        let of_body = [("content-type", "text/css"), ("content-length", "4"), ("content-encoding", "br")];
+        let more = [("content-language", "de"), ("accept-ranges", "bytes"), ("content-range", "bytes 0-3/4")];
+        let kept =
+            [("cache-control", "max-age=5"), ("content-location", "/a"), ("vary", "accept"), ("set-cookie", "a=b")];
+        for (tag, kept_too) in [(&[][..], &[("last-modified", DATE)][..]), (&[("etag", "\"v\"")], &[("etag", "\"v\"")])]
+        {
+            let mut response = Response::new(Body::from("body"));
+            let lines = [&of_body[..], &more, &kept, &[("last-modified", DATE)], tag].concat();
+            *response.headers_mut() = headers(&lines);
+            not_modified(&mut response);
+            assert_eq!((response.status(), response.body().is_empty()), (StatusCode::NOT_MODIFIED, true));
+            assert_eq!(*response.headers(), headers(&[&kept[..], kept_too].concat()));
         }
     }
 

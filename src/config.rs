@@ -42,6 +42,17 @@
 //! | `reports.webhook.url` | `""` | `https://host/path`, to which reports are posted; with the feature `webhook` |
 //! | `reports.webhook.secret` | `""` | by which they are signed; empty is not at all |
 //! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
+//! | `cache.url` | `""` | `redis://host/0`: for the [caches](crate::cache) that are kept there |
+//! | `cache.prefix` | `"purlin:cache:"` | what their keys in it begin with: sites that share a database need one each |
+//! | `cache.timeout` | `"250ms"` | for Redis to answer a cache, or be connected to |
+//! | `cache.store` | `"memory"` | where the region `default` is kept, and what follows of it: see [regions](crate::cache#regions) |
+//! | `cache.memory` | `"32 MiB"` | |
+//! | `cache.ttl` | `"5m"` | |
+//! | `cache.stale` | `"0s"` | |
+//! | `cache.early_refresh` | `1.0` | |
+//! | `cache.negative` | `"0s"` | |
+//! | `cache.local_ttl` | `"5s"` | |
+//! | `cache.regions.*` | | other regions by their names, with any of the last seven |
 //! | `database.url` | `""` | `sqlite:data/site.db` or `postgres://user:password@host/name`; see [`database`](crate::database) |
 //! | `database.max_connections` | `10` | of one process |
 //! | `database.acquire_timeout` | `"5s"` | for a connection to be free; then 503 |
@@ -56,8 +67,8 @@
 //! | `sessions.url` | `""` | `sqlite:data/sessions.db`, `redis://host/0`, `postgres://user:password@host/name`: for the stores of these |
 //! | `app.*` | | the site's own, read by [`Config::app`] |
 //!
-//! "In development" is in the environments `development` and `test`. The table `[database]` is there with one of the
-//! features `postgres` and `sqlite`, and `[sessions]` with one of these or `redis`.
+//! "In development" is in the environments `development` and `test`. The table `[cache]` is there with the feature `cache`,
+//! `[database]` with one of the features `postgres` and `sqlite`, and `[sessions]` with one of these or `redis`.
 //!
 //! # Where the file is
 //!
@@ -91,6 +102,8 @@ pub use secret::{Secret, SecretKeys};
 use crate::Context;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+#[cfg(feature = "cache")]
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,6 +161,9 @@ pub struct Config {
     pub reports: ReportsConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
+    /// `[cache]`
+    #[cfg(feature = "cache")]
+    pub cache: CacheConfig,
     /// `[database]`
     #[cfg(feature = "database")]
     pub database: DatabaseConfig,
@@ -476,6 +492,94 @@ pub struct TemplatesConfig {
     pub reload: bool,
 }
 
+/// `[cache]`: the region `default`, what other regions differ in, and Redis. See [`cache`](crate::cache#regions).
+#[cfg(feature = "cache")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CacheConfig {
+    /// The Redis of the regions that are kept there: `redis://host/0`.
+    pub url: Secret,
+    /// What the keys in it begin with.
+    pub prefix: String,
+    /// For it to answer, or to be connected to.
+    #[serde(deserialize_with = "units::limit")]
+    pub timeout: Duration,
+    /// Where values are kept.
+    pub store: CacheStore,
+    /// What the region may take in this process, in bytes.
+    #[serde(deserialize_with = "units::some_size")]
+    pub memory: u64,
+    /// How long a value is good, where the handler does not say.
+    #[serde(deserialize_with = "units::duration")]
+    pub ttl: Duration,
+    /// For how long after that it is given out while it is made anew.
+    #[serde(deserialize_with = "units::duration")]
+    pub stale: Duration,
+    /// The part of its time after which it may be made anew beforehand; 1 is never.
+    #[serde(deserialize_with = "units::part")]
+    pub early_refresh: f64,
+    /// How long it is remembered that there is nothing; nought is not at all.
+    #[serde(deserialize_with = "units::duration")]
+    pub negative: Duration,
+    /// How long memory goes before Redis, where both keep values.
+    #[serde(deserialize_with = "units::limit")]
+    pub local_ttl: Duration,
+    /// `[cache.regions.NAME]`
+    #[serde(default)]
+    pub regions: BTreeMap<String, RegionConfig>,
+}
+
+/// `[cache.regions.NAME]`: what is not said is as in `[cache]`.
+#[cfg(feature = "cache")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RegionConfig {
+    /// As [`CacheConfig::store`].
+    pub store: Option<CacheStore>,
+    /// As [`CacheConfig::memory`].
+    #[serde(deserialize_with = "units::given_some_size")]
+    pub memory: Option<u64>,
+    /// As [`CacheConfig::ttl`].
+    #[serde(deserialize_with = "units::given_duration")]
+    pub ttl: Option<Duration>,
+    /// As [`CacheConfig::stale`].
+    #[serde(deserialize_with = "units::given_duration")]
+    pub stale: Option<Duration>,
+    /// As [`CacheConfig::early_refresh`].
+    #[serde(deserialize_with = "units::given_part")]
+    pub early_refresh: Option<f64>,
+    /// As [`CacheConfig::negative`].
+    #[serde(deserialize_with = "units::given_duration")]
+    pub negative: Option<Duration>,
+    /// As [`CacheConfig::local_ttl`].
+    #[serde(deserialize_with = "units::given_duration")]
+    pub local_ttl: Option<Duration>,
+}
+
+/// Where the values of a cache are kept.
+#[cfg(feature = "cache")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CacheStore {
+    /// In the process: the fastest, and each process has its own.
+    Memory,
+    /// In Redis or Valkey: what one process keeps or purges, all do.
+    Redis,
+    /// In Redis, and for a while in the process too.
+    Both,
+}
+
+/// As in production without a file.
+#[cfg(feature = "cache")]
+impl Default for CacheConfig {
+    fn default() -> Self {
+        default_of("cache")
+    }
+}
+
 /// `[database]`: where it is, and how much of it the site takes.
 #[cfg(feature = "database")]
 #[derive(Clone, Debug, Deserialize)]
@@ -658,6 +762,8 @@ fn defaults(environment: &Environment) -> Node {
     if !environment.is_public() {
         tree.overlay(read(include_str!("config/development.toml")));
     }
+    #[cfg(feature = "cache")]
+    tree.overlay(read(include_str!("config/cache.toml")));
     #[cfg(any(feature = "database", feature = "redis"))]
     tree.overlay(read("sessions.url = \"\""));
     #[cfg(feature = "database")]

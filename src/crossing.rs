@@ -9,6 +9,7 @@ use crate::forwarded::Client;
 use crate::request::{CspNonce, Https, MaxBody, OriginalMethod, OriginalUri};
 use crate::response::{CarriedError, Logged};
 use crate::router::{Params, add_params};
+use crate::site::Stopping;
 use crate::{Connection, Context as _, Error, Request, RequestExt, RequestId, Response, ResponseExt, Result};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,9 @@ pub(crate) fn arrive(req: &mut Request, server: Capabilities) -> Result<()> {
             _ => {}
         }
     }
-    req.extensions_mut().insert(Connection::new(peer, local).with_capabilities(server));
+    let stopping = req.connection().map(Connection::stopping).unwrap_or_else(Stopping::never);
+    let connection = Connection::new(peer, local).with_capabilities(server).with_stopping(stopping);
+    req.extensions_mut().insert(connection);
     add_params(req, params);
     Ok(())
 }

@@ -4,16 +4,23 @@ use crate::negotiate::Coding;
 use crate::{Body, Error, Result};
 use async_compression::Level;
 use async_compression::brotli::EncoderParams;
+use async_compression::tokio::write::BrotliEncoder;
 #[cfg(feature = "zstd")]
 use async_compression::tokio::write::ZstdEncoder;
-use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use bytes::{Buf, Bytes};
+use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use http::HeaderMap;
 use http_body::Frame;
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncWrite;
+
+mod repeats;
+
+pub(crate) use repeats::Repeats;
 
 /// What an encoder takes in at a time.
 const PIECE: usize = 32 * 1024;
@@ -26,20 +33,30 @@ const AT_ONCE: usize = 2 * PIECE;
 const ENOUGH: usize = 8 * 1024;
 
 /// The quality of a coding, in its own scale.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Quality(pub(crate) i32);
 
-/// The body in this coding, its trailers kept. `flush` sends every piece on as soon as it has come (event streams).
+/// The body in this coding, its trailers kept. `flush` sends every piece on as soon as it has come (event streams). A body at hand
+/// is looked for among the `repeats`.
 ///
 /// # Errors
 ///
 /// What the encoder says, which has memory to fail by and nothing else.
-pub(crate) fn encode(body: Body, coding: Coding, quality: Quality, flush: bool) -> Result<Body> {
+pub(crate) fn encode(
+    body: Body,
+    coding: Coding,
+    quality: Quality,
+    flush: bool,
+    repeats: Option<&Repeats>,
+) -> Result<Body> {
     match body.as_bytes() {
         Some(bytes) if bytes.len() <= AT_ONCE => {
-            let mut encoder = Encoder::new(coding, quality, Some(bytes.len()));
-            encoder.write_all(bytes)?;
-            Ok(Body::from(encoder.finish()?))
+            let encode = || at_hand(bytes, coding, quality);
+            let encoded = match repeats {
+                Some(repeats) => repeats.encoded(bytes, (coding, quality), encode),
+                None => encode(),
+            };
+            encoded.map(Body::from)
         }
         _ => {
             let length = body.len().and_then(|length| usize::try_from(length).ok());
@@ -47,6 +64,86 @@ pub(crate) fn encode(body: Body, coding: Coding, quality: Quality, flush: bool) 
             let piece = Bytes::new();
             Ok(Body::new(Encoded { body, encoder, piece, unsent: false, turn: 0, flush, trailers: None }))
         }
+    }
+}
+
+/// Bytes in this coding, in one go.
+fn at_hand(bytes: &[u8], coding: Coding, quality: Quality) -> Result<Bytes> {
+    match coding {
+        Coding::Gzip | Coding::Deflate => SPARE.with_borrow_mut(|spare| spare.deflate(bytes, coding, quality)),
+        #[cfg(feature = "zstd")]
+        Coding::Zstd => SPARE.with_borrow_mut(|spare| spare.zstd(bytes, quality)),
+        _ => {
+            let mut encoder = Encoder::new(coding, quality, Some(bytes.len()));
+            encoder.write_all(bytes)?;
+            Ok(Bytes::from(encoder.finish()?))
+        }
+    }
+}
+
+thread_local! {
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
+/// What one body at hand leaves for the next of its thread: tables of a third of a mebibyte, which the system takes as long to give
+/// as a page takes to be encoded, and the memory that is written into.
+#[derive(Default)]
+struct Spare {
+    deflate: Option<(Compression, Coding, Compress)>,
+    #[cfg(feature = "zstd")]
+    zstd: Option<(i32, zstd::bulk::Compressor<'static>)>,
+    out: Vec<u8>,
+}
+
+impl Spare {
+    /// As gzip (RFC 1952) or in the zlib format (RFC 1950).
+    fn deflate(&mut self, bytes: &[u8], coding: Coding, quality: Quality) -> Result<Bytes> {
+        let level = level(quality);
+        let mut compress = match self.deflate.take() {
+            Some((of_level, of_coding, mut compress)) if (of_level, of_coding) == (level, coding) => {
+                compress.reset();
+                compress
+            }
+            _ => Compress::new(level, coding == Coding::Deflate),
+        };
+        let out = &mut self.out;
+        out.clear();
+        // What does not shrink grows by an eighth at most.
+        out.reserve(bytes.len() + bytes.len() / 8 + 64);
+        if coding == Coding::Gzip {
+            // RFC 1952 §2.3: deflate, no flags, no time, how hard it worked, an unknown system.
+            let how_hard = if level == Compression::best() { 2 } else { 0 };
+            out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, how_hard, 255]);
+        }
+        loop {
+            let taken = compress.total_in() as usize; // At most all the bytes.
+            match compress.compress_vec(&bytes[taken..], out, FlushCompress::Finish).map_err(io::Error::from)? {
+                Status::StreamEnd => break,
+                Status::Ok | Status::BufError => out.reserve(bytes.len() / 8 + 64),
+            }
+        }
+        // Only now: zlib-rs 0.6.8 panics where one that has not come to its end begins anew.
+        self.deflate = Some((level, coding, compress));
+        if coding == Coding::Gzip {
+            let mut sum = Crc::new();
+            sum.update(bytes);
+            out.extend_from_slice(&sum.sum().to_le_bytes());
+            out.extend_from_slice(&sum.amount().to_le_bytes());
+        }
+        Ok(Bytes::copy_from_slice(out))
+    }
+
+    #[cfg(feature = "zstd")]
+    fn zstd(&mut self, bytes: &[u8], Quality(quality): Quality) -> Result<Bytes> {
+        let mut compressor = match self.zstd.take() {
+            Some((of_quality, compressor)) if of_quality == quality => compressor,
+            _ => zstd::bulk::Compressor::new(quality)?,
+        };
+        self.out.clear();
+        self.out.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        compressor.compress_to_buffer(bytes, &mut self.out)?;
+        self.zstd = Some((quality, compressor));
+        Ok(Bytes::copy_from_slice(&self.out))
     }
 }
 
@@ -130,32 +227,37 @@ impl http_body::Body for Encoded {
     }
 }
 
+/// The level of gzip and deflate.
+fn level(Quality(quality): Quality) -> Compression {
+    Compression::new(quality.clamp(1, 9) as u32)
+}
+
 enum Encoder {
-    Gzip(GzipEncoder<Vec<u8>>),
+    Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
     // Large: its tables are in it.
-    Brotli(Box<BrotliEncoder<Vec<u8>>>),
+    Brotli(Box<AtOnce<BrotliEncoder<Vec<u8>>>>),
     #[cfg(feature = "zstd")]
-    Zstd(ZstdEncoder<Vec<u8>>),
+    Zstd(AtOnce<ZstdEncoder<Vec<u8>>>),
     Identity(Vec<u8>),
 }
 
 impl Encoder {
-    fn new(coding: Coding, Quality(quality): Quality, length: Option<usize>) -> Self {
-        let level = Level::Precise(quality);
+    fn new(coding: Coding, quality: Quality, length: Option<usize>) -> Self {
+        let precise = Level::Precise(quality.0);
         let out = Vec::with_capacity(length.unwrap_or(ENOUGH).min(AT_ONCE) / 3 + 64);
         match coding {
-            Coding::Gzip => Self::Gzip(GzipEncoder::with_quality(out, level)),
-            Coding::Deflate => Self::Deflate(ZlibEncoder::with_quality(out, level)),
+            Coding::Gzip => Self::Gzip(GzEncoder::new(out, level(quality))),
+            Coding::Deflate => Self::Deflate(ZlibEncoder::new(out, level(quality))),
             Coding::Brotli => {
                 // A window no larger than the text: its tables are cleared for every answer.
                 let length = length.unwrap_or(1 << 18).clamp(1 << 10, 1 << 18);
                 let window = (usize::BITS - (length - 1).leading_zeros()) as i32;
-                let params = EncoderParams::default().quality(level).window_size(window).size_hint(length);
-                Self::Brotli(Box::new(BrotliEncoder::with_params(out, params)))
+                let params = EncoderParams::default().quality(precise).window_size(window).size_hint(length);
+                Self::Brotli(Box::new(AtOnce(BrotliEncoder::with_params(out, params))))
             }
             #[cfg(feature = "zstd")]
-            Coding::Zstd => Self::Zstd(ZstdEncoder::with_quality(out, level)),
+            Coding::Zstd => Self::Zstd(AtOnce(ZstdEncoder::with_quality(out, precise))),
             #[cfg(not(feature = "zstd"))]
             Coding::Zstd => Self::Identity(out),
             Coding::Identity => Self::Identity(out),
@@ -166,14 +268,14 @@ impl Encoder {
         match self {
             Self::Gzip(encoder) => encoder.get_mut(),
             Self::Deflate(encoder) => encoder.get_mut(),
-            Self::Brotli(encoder) => encoder.get_mut(),
+            Self::Brotli(encoder) => encoder.0.get_mut(),
             #[cfg(feature = "zstd")]
-            Self::Zstd(encoder) => encoder.get_mut(),
+            Self::Zstd(encoder) => encoder.0.get_mut(),
             Self::Identity(out) => out,
         }
     }
 
-    fn writer(&mut self) -> &mut (dyn AsyncWrite + Unpin) {
+    fn writer(&mut self) -> &mut dyn Write {
         match self {
             Self::Gzip(encoder) => encoder,
             Self::Deflate(encoder) => encoder,
@@ -184,20 +286,23 @@ impl Encoder {
         }
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let written = at_once(|cx| Pin::new(self.writer()).poll_write(cx, bytes))?;
-            bytes = &bytes[written..];
-        }
-        Ok(())
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer().write_all(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        at_once(|cx| Pin::new(self.writer()).poll_flush(cx))
+        self.writer().flush()
     }
 
     fn finish(mut self) -> io::Result<Vec<u8>> {
-        at_once(|cx| Pin::new(self.writer()).poll_shutdown(cx))?;
+        match &mut self {
+            Self::Gzip(encoder) => encoder.try_finish()?,
+            Self::Deflate(encoder) => encoder.try_finish()?,
+            Self::Brotli(encoder) => encoder.finish()?,
+            #[cfg(feature = "zstd")]
+            Self::Zstd(encoder) => encoder.finish()?,
+            Self::Identity(_) => {}
+        }
         Ok(std::mem::take(self.out()))
     }
 
@@ -208,10 +313,28 @@ impl Encoder {
     }
 }
 
-/// The encoders write into a `Vec`, which always takes everything: nothing here can wait.
-fn at_once<T>(mut work: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
-    match work(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::Error::other("an encoder waits for memory to write into")),
+/// An encoder that writes into a `Vec`, which always takes everything: nothing in it can wait.
+struct AtOnce<W>(W);
+
+impl<W: AsyncWrite + Unpin> AtOnce<W> {
+    fn finish(&mut self) -> io::Result<()> {
+        self.done(|encoder, cx| encoder.poll_shutdown(cx))
+    }
+
+    fn done<T>(&mut self, work: impl FnOnce(Pin<&mut W>, &mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+        match work(Pin::new(&mut self.0), &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::Error::other("an encoder waits for memory to write into")),
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Write for AtOnce<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.done(|encoder, cx| encoder.poll_write(cx, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.done(|encoder, cx| encoder.poll_flush(cx))
     }
 }

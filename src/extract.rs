@@ -3,8 +3,9 @@
 use crate::form::{DEFAULT_FIELD_LIMIT, FieldLimit, Fields, read_whole};
 use crate::report::Trail;
 use crate::request::MaxBody;
-use crate::response::IntoResponse;
+use crate::response::{IntoResponse, of_type};
 use crate::router::MatchedRoute;
+use crate::service::then;
 use crate::site::{About, Needs, Site};
 use crate::{Body, Connection, Error, Middleware, Request, RequestId, Response, Result, Service};
 use bytes::Bytes;
@@ -311,11 +312,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(json) => {
-                let mut response = Response::new(Body::from(json));
-                response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-                response
-            }
+            Ok(json) => of_type(http::HeaderValue::from_static("application/json"), json),
             Err(error) => Error::from(error).context("writing a JSON answer").into(),
         }
     }
@@ -440,9 +437,9 @@ impl FromRequest for Urls {
 pub struct State<T>(pub T);
 
 impl<T: Clone + Send + Sync + 'static> Middleware for State<T> {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
         req.extensions_mut().insert(Provided(self.0.clone()));
-        Ok(next.call(req).await)
+        then(next.call(req), Ok)
     }
 
     fn describe(&self, about: &mut About) {

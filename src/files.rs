@@ -3,13 +3,13 @@
 use crate::conditional::{ETag, Outcome, evaluate, http_date, if_range};
 use crate::negotiate::{Coding, best_coding};
 use crate::range::{ByteRange, Multipart, Ranges, requested, unsatisfied};
-use crate::{Assets, Body, Context as _, Error, Result, media_type};
+use crate::{Assets, Body, Context as _, Error, Response, Result, media_type, spare};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
-    VARY,
+    RANGE, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -30,6 +30,9 @@ const PIECE: usize = 128 * 1024;
 
 /// How many characters of a fingerprint stand in a URL: 48 bits, of which two versions of a file share all never.
 const MARK: usize = 12;
+
+/// `Cache-Control` of a file asked for by its fingerprint.
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// Siblings of a file that hold it encoded, the best first.
 const SIBLINGS: [(Coding, &str); 3] = [(Coding::Brotli, ".br"), (Coding::Zstd, ".zst"), (Coding::Gzip, ".gz")];
@@ -55,15 +58,18 @@ struct Kept {
 #[derive(Debug)]
 struct Known {
     stamp: Option<Stamp>,
+    // Where it is looked at; `None` in the executable.
+    path: Option<PathBuf>,
     mark: String,
     variants: Vec<Variant>,
 }
 
-/// The file's time and size, by which a change is known.
+/// The file's time, size and number, by which a change is known: one that takes its place may have its time and its size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Stamp {
     modified: SystemTime,
     len: u64,
+    inode: u64,
 }
 
 /// One coding of a file.
@@ -74,9 +80,10 @@ struct Variant {
     len: u64,
     etag: ETag,
     modified: Option<SystemTime>,
-    // The heads of its answers, prepared once: by the file's own name, and by its fingerprint.
-    fresh: HeaderMap,
-    immutable: HeaderMap,
+    // What tells of the content, and so stands in no 304: the type, the coding, that parts can be had.
+    of_content: Vec<(HeaderName, HeaderValue)>,
+    // What tells of the version: the tag, the time, by what it was chosen.
+    of_version: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Debug)]
@@ -91,7 +98,11 @@ impl Stamp {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "not a file"));
         }
-        Ok(Self { modified: metadata.modified()?, len: metadata.len() })
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Ok(Self { modified: metadata.modified()?, len: metadata.len(), inode })
     }
 }
 
@@ -129,54 +140,52 @@ impl Files {
     }
 
     /// The answer to a `GET` or `HEAD` for a name, or `None` if there is no such file.
-    pub(crate) async fn answer(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        name: &str,
-    ) -> Result<Option<crate::Response>> {
-        if let Some(known) = self.known_async(name).await? {
-            return self.answer_with(&known, method, headers, false).await.map(Some);
+    ///
+    /// Nothing in it waits: a small file is read in less time than it takes to hand that to another thread, and what a large one
+    /// holds is read as it is sent.
+    pub(crate) fn answer(&self, method: &Method, headers: &HeaderMap, name: &str) -> Result<Option<Response>> {
+        if let Some(known) = self.known(name).with_name(name)? {
+            return self.answer_with(&known, method, headers, false).map(Some);
         }
         let Some((name, mark)) = unmarked(name) else {
             return Ok(None);
         };
-        let Some(known) = self.known_async(&name).await? else {
+        let Some(known) = self.known(&name).with_name(&name)? else {
             return Ok(None);
         };
         // An old mark comes from a page of an older version, while the new one is being rolled out: the current file is what
         // there is to give, and must not be kept under that name.
-        self.answer_with(&known, method, headers, known.mark == mark).await.map(Some)
+        self.answer_with(&known, method, headers, known.mark == mark).map(Some)
     }
 
-    async fn answer_with(
-        &self,
-        known: &Known,
-        method: &Method,
-        headers: &HeaderMap,
-        immutable: bool,
-    ) -> Result<crate::Response> {
+    fn answer_with(&self, known: &Known, method: &Method, headers: &HeaderMap, immutable: bool) -> Result<Response> {
         let variant = known.variant(headers)?;
-        let mut response = http::Response::new(Body::empty());
-        *response.headers_mut() = if immutable { variant.immutable.clone() } else { variant.fresh.clone() };
-        match evaluate(method, headers, Some(&variant.etag), variant.modified) {
-            Outcome::Proceed => {}
-            outcome => {
-                *response.status_mut() = match outcome {
-                    Outcome::NotModified => StatusCode::NOT_MODIFIED,
-                    _ => StatusCode::PRECONDITION_FAILED,
-                };
-                let headers = response.headers_mut();
-                headers.remove(CONTENT_TYPE);
-                headers.remove(CONTENT_ENCODING);
-                headers.remove(ACCEPT_RANGES);
-                return Ok(response);
-            }
-        }
-        let ranges = match if_range(headers, Some(&variant.etag), variant.modified) {
-            true => requested(method, headers, variant.len),
-            false => Ranges::Whole,
+        let cache_control = if immutable { IMMUTABLE } else { self.cache_control.clone() };
+        let mut response = spare::response(Body::empty());
+        let mut head = |lines: &[(HeaderName, HeaderValue)]| {
+            lines.iter().for_each(|(name, value)| _ = response.headers_mut().insert(name, value.clone()));
         };
+        let ranges = match says_more(headers) {
+            false => Ranges::Whole,
+            true => match evaluate(method, headers, Some(&variant.etag), variant.modified) {
+                Outcome::Proceed if if_range(headers, Some(&variant.etag), variant.modified) => {
+                    requested(method, headers, variant.len)
+                }
+                Outcome::Proceed => Ranges::Whole,
+                outcome => {
+                    head(&variant.of_version);
+                    response.headers_mut().insert(CACHE_CONTROL, cache_control);
+                    *response.status_mut() = match outcome {
+                        Outcome::NotModified => StatusCode::NOT_MODIFIED,
+                        _ => StatusCode::PRECONDITION_FAILED,
+                    };
+                    return Ok(response);
+                }
+            },
+        };
+        head(&variant.of_content);
+        head(&variant.of_version);
+        response.headers_mut().insert(CACHE_CONTROL, cache_control);
         let pieces = match ranges {
             Ranges::Whole => {
                 if let Content::Memory(bytes) = &variant.content {
@@ -218,10 +227,12 @@ impl Files {
                 Body::empty()
             }
             Content::Disk(path) => {
-                let file = File::open(path).await.with_name(&path.display().to_string())?;
-                let Some(mut file) = file else {
+                // What was looked at just now is opened without a wait.
+                let file = std::fs::File::open(path).with_name(&path.display().to_string())?;
+                let Some(file) = file else {
                     return Err(Error::not_found(format!("{} has gone", path.display())));
                 };
+                let mut file = File::from_std(file);
                 file.set_max_buf_size(PIECE);
                 Body::new(Streamed { file, pieces, left: length, buffer: BytesMut::new(), seeking: Seeking::No, at: 0 })
             }
@@ -229,26 +240,14 @@ impl Files {
         Ok(response)
     }
 
-    /// What is known of a file, read without leaving the thread: it is in memory, or small, or only looked at.
+    /// What is known of a file, as it is now.
     fn known(&self, name: &str) -> io::Result<Arc<Known>> {
-        let stamp = self.stamp(name)?;
-        match self.remembered(name, stamp) {
-            Some(known) => Ok(known),
-            None => self.learn(name, stamp),
-        }
-    }
-
-    async fn known_async(&self, name: &str) -> Result<Option<Arc<Known>>> {
-        // Looking at a file's time costs a microsecond; handing that to another thread would cost ten.
-        let found = self.stamp(name);
-        let stamp = match found {
-            Ok(stamp) => stamp,
-            Err(error) => return Err(error).with_name(name),
+        let Some(known) = self.remembered(name) else {
+            return self.learn(name, self.stamp(name)?);
         };
-        if let Some(known) = self.remembered(name, stamp) {
-            return Ok(Some(known));
-        }
-        self.learn(name, stamp).with_name(name)
+        // Its name was looked at when it was learnt; what is left is the file's time.
+        let stamp = known.path.as_deref().map(Stamp::of).transpose()?;
+        if known.stamp == stamp { Ok(known) } else { self.learn(name, stamp) }
     }
 
     /// The file's stamp; `None` for one in the executable, which does not change.
@@ -263,9 +262,9 @@ impl Files {
         Stamp::of(&path).map(Some)
     }
 
-    fn remembered(&self, name: &str, stamp: Option<Stamp>) -> Option<Arc<Known>> {
+    fn remembered(&self, name: &str) -> Option<Arc<Known>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.files.get(name).filter(|known| known.stamp == stamp).cloned()
+        kept.files.get(name).cloned()
     }
 
     fn learn(&self, name: &str, stamp: Option<Stamp>) -> io::Result<Arc<Known>> {
@@ -291,26 +290,18 @@ impl Files {
             let len = content.len(stamp);
             let tag = if coding == Coding::Identity { mark.clone() } else { format!("{mark}-{}", coding.token()) };
             let etag = ETag::strong(&tag).map_err(io::Error::other)?;
-            let mut fresh = HeaderMap::with_capacity(12);
-            fresh.insert(CONTENT_TYPE, content_type.clone());
-            fresh.insert(ETAG, etag.to_header_value());
-            fresh.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-            if let Some(modified) = modified {
-                fresh.insert(LAST_MODIFIED, http_date(modified));
-            }
-            if varies {
-                fresh.insert(VARY, HeaderValue::from_static("accept-encoding"));
-            }
+            let mut of_content =
+                vec![(CONTENT_TYPE, content_type.clone()), (ACCEPT_RANGES, HeaderValue::from_static("bytes"))];
             if coding != Coding::Identity {
-                fresh.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+                of_content.push((CONTENT_ENCODING, HeaderValue::from_static(coding.token())));
             }
-            let mut immutable = fresh.clone();
-            fresh.insert(CACHE_CONTROL, self.cache_control.clone());
-            immutable.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
-            Ok(Variant { coding, content, len, etag, modified, fresh, immutable })
+            let mut of_version = vec![(ETAG, etag.to_header_value())];
+            of_version.extend(modified.map(|modified| (LAST_MODIFIED, http_date(modified))));
+            of_version.extend(varies.then_some((VARY, HeaderValue::from_static("accept-encoding"))));
+            Ok(Variant { coding, content, len, etag, modified, of_content, of_version })
         });
         let variants = variants.collect::<io::Result<_>>()?;
-        let known = Arc::new(Known { stamp, mark: mark[..MARK].to_owned(), variants });
+        let known = Arc::new(Known { stamp, path: self.assets.path(name), mark: mark[..MARK].to_owned(), variants });
         self.remember(name, known.clone());
         Ok(known)
     }
@@ -342,6 +333,11 @@ impl Files {
             }
         }
     }
+}
+
+/// Whether the request has a condition, or asks for a part: one look at its names, where most have neither.
+fn says_more(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("if-") || name == RANGE)
 }
 
 /// `NotFound` as `None`, anything else as an error that names the file.

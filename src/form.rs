@@ -172,7 +172,8 @@ impl<T> Submitted<T> {
     where
         T: DeserializeOwned + Rules,
     {
-        let (value, sent, found) = read(fields, "The form")?;
+        let (value, found) = read(fields, "The form")?;
+        let sent = Sent::of(fields);
         let mut problems = Problems::default();
         if let Some(value) = &value {
             Rules::check(value, &mut problems);
@@ -239,7 +240,7 @@ impl FieldLimit {
 ///
 /// 400 with the first fault.
 pub(crate) fn read_whole<T: DeserializeOwned>(fields: &Fields<'_>, what: &str) -> Result<T> {
-    let (value, _, found) = read(fields, what)?;
+    let (value, found) = read(fields, what)?;
     let fault = found.faults.into_iter().next();
     match (fault, value) {
         (None, Some(value)) => Ok(value),
@@ -253,10 +254,9 @@ fn cannot_be_read(message: String, what: &str) -> Error {
     Error::bad_request(message).public(public)
 }
 
-fn read<T: DeserializeOwned>(fields: &Fields<'_>, what: &str) -> Result<(Option<T>, Sent, Found)> {
+fn read<T: DeserializeOwned>(fields: &Fields<'_>, what: &str) -> Result<(Option<T>, Found)> {
     let tree = Tree::of(fields)?;
-    let (value, found) = Reader::new(fields, &tree).read().map_err(|message| cannot_be_read(message, what))?;
-    Ok((value, Sent::of(fields), found))
+    Reader::new(fields, &tree).read().map_err(|message| cannot_be_read(message, what))
 }
 
 /// Fields that are for layers, and for no form's struct that does not ask for them.

@@ -4,7 +4,7 @@ use crate::extract::FromRequest;
 use crate::pool::{DEFAULT, Pool, Pools, Settings, describe_installed};
 use crate::service::BoxFuture;
 use crate::site::{Needs, Outline, Start};
-use crate::{IntoResponse, MatchedRoute, Request, RequestExt, Response, Result, Service};
+use crate::{IntoResponse, MatchedRoute, Request, RequestExt, Response, Result, Service, spare};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
@@ -31,10 +31,10 @@ use std::task::{Context, Poll};
 /// # purlin::get(show);
 ///
 /// // May block, and is run on a pool of threads.
-/// fn read(Path(name): Path<String>) -> Result<String> {
-///     Ok(std::fs::read_to_string(format!("pages/{name}"))?)
+/// fn hosts() -> Result<String> {
+///     Ok(std::fs::read_to_string("/etc/hosts")?)
 /// }
-/// # purlin::get(read);
+/// # purlin::get(hosts);
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a handler",
@@ -61,7 +61,11 @@ where
 {
     async fn call(&self, mut req: Request) -> Response {
         match A::from_request(&mut req).await {
-            Ok(arguments) => self.run(arguments).await.into_response(),
+            Ok(arguments) => {
+                let answer = self.run(arguments).await;
+                spare::keep(&mut req);
+                answer.into_response()
+            }
             Err(error) => error.into(),
         }
     }
@@ -265,14 +269,15 @@ impl<H: Handler<A>, A: 'static> HandlerService<H, A> {
 }
 
 impl<H: Handler<A>, A: 'static> Service for HandlerService<H, A> {
-    async fn call(&self, mut req: Request) -> Response {
+    // No `async fn`, whose future would hold the request beside that of the handler.
+    fn call(&self, mut req: Request) -> impl Future<Output = Response> + Send {
         if let Some(pool) = &self.pool
             && req.extensions().get::<Pool>().is_none()
         {
             let pool = pool.get_or_init(Pool::default).clone();
             req.extensions_mut().insert(pool);
         }
-        self.handler.call(req).await
+        self.handler.call(req)
     }
 
     fn describe(&self, outline: &mut Outline) {

@@ -25,7 +25,8 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), [`pool`] (threads for what
-//!   blocks), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`range`], [`media_type`], and [`lint`] (what is forbidden).
+//!   blocks), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
+//!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
 //!   `cgi`, `fastcgi` and `wsgi`.
 //! - [`layers`]: one file, one struct, one `handle` each.
@@ -48,6 +49,8 @@ mod ahead;
 pub mod assets;
 #[cfg(feature = "auth")]
 pub mod auth;
+#[cfg(feature = "cache")]
+pub mod cache;
 pub mod capabilities;
 pub mod cascade;
 #[cfg(all(feature = "cgi", unix))]
@@ -74,9 +77,11 @@ mod files;
 pub mod form;
 pub mod forward;
 pub mod forwarded;
+pub mod freshness;
 pub mod handler;
 pub mod hosts;
 pub mod lint;
+mod lock;
 pub mod media_type;
 // `Csrf` and `MethodOverride` read ahead by it.
 #[cfg_attr(not(feature = "multipart"), allow(dead_code))]
@@ -85,10 +90,15 @@ mod nearest;
 pub mod negotiate;
 #[cfg(unix)]
 pub mod notify;
+#[cfg(feature = "cache")]
+pub mod pages;
 pub mod pool;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+mod race;
 pub mod range;
+#[cfg(feature = "redis")]
+mod redis_link;
 mod replay;
 pub mod report;
 mod rewrite;
@@ -96,13 +106,15 @@ pub mod router;
 #[cfg(any(feature = "auth", feature = "cookie-sessions"))]
 pub mod seal;
 pub mod session;
+mod spare;
 // What starts other programs: which of it is used depends on the features.
 #[cfg(unix)]
-#[allow(dead_code)]
+// A program is started in many ways, of which no feature alone has all.
+#[cfg_attr(not(all(feature = "workers", feature = "wsgi")), allow(dead_code))]
 mod spawn;
 mod static_urls;
 #[cfg(unix)]
-#[allow(dead_code)]
+#[cfg_attr(not(all(feature = "workers", feature = "wsgi")), allow(dead_code))]
 mod supervisor;
 pub mod template;
 #[cfg(feature = "multipart")]
@@ -117,6 +129,10 @@ pub mod layers;
 pub mod guide {
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
+
+    #[cfg(feature = "cache")]
+    #[doc = include_str!("../docs/pages.md")]
+    pub mod pages {}
 
     #[doc = include_str!("../docs/running.md")]
     pub mod running {}

@@ -2,21 +2,25 @@
 //!
 //! A site that wants another subscriber sets it before [`run`](crate::run()): the first one stays.
 
+pub(crate) mod request;
+
 use crate::config::{LogConfig, LogFormat};
 use crate::recording;
 use serde_json::{Map, Value};
-use std::fmt::{self, Write};
-use std::io;
+use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::sync::{LazyLock, RwLock};
+use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::field::RecordFields;
+use tracing::subscriber::Interest;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
+use tracing_core::span::Current;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::{Context, Layered};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -36,15 +40,12 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
         ))
     })?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let events = tracing_subscriber::fmt::layer()
-        .with_writer(|| StandardError)
-        .with_ansi(false)
-        .fmt_fields(SpanFields)
-        .event_format(Events { format: config.format, colours, process: process() });
+    let lines = Lines { format: config.format, colours, process: process() };
     // Set already: the site's own stays.
-    let _ = tracing::subscriber::set_global_default(
-        tracing_subscriber::registry().with(targets).with(Recorder::new()).with(events),
-    );
+    let _ = tracing::subscriber::set_global_default(Log(Registry::default()
+        .with(targets)
+        .with(Recorder::new())
+        .with(lines)));
     Ok(())
 }
 
@@ -55,7 +56,7 @@ pub(crate) fn pass_on(line: &str) {
     // Its parent passes it on again.
     let line = if *IS_CHILD { format!("{}{line}\n", crate::spawn::LOGGED) } else { format!("{line}\n") };
     // Nobody is left to be told.
-    let _ = io::Write::write_all(&mut StandardError, line.as_bytes());
+    let _ = StandardError.write_all(line.as_bytes());
 }
 
 /// The name of this process, for one that was started by another of this site, whose log its lines go into.
@@ -67,6 +68,71 @@ fn process() -> Option<String> {
 #[cfg(not(unix))]
 fn process() -> Option<String> {
     None
+}
+
+/// What [`start`] starts. Before it tells anybody of an event or a span, it makes those that are made late: see [`request`].
+struct Log(Layered<Lines, Layered<Recorder, Layered<Targets, Registry>>>);
+
+impl Subscriber for Log {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        self.0.on_register_dispatch(subscriber);
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.0.register_callsite(metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.0.max_level_hint()
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        request::make();
+        self.0.new_span(span)
+    }
+
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        self.0.record(span, values);
+    }
+
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        self.0.record_follows_from(span, follows);
+    }
+
+    fn event_enabled(&self, event: &Event<'_>) -> bool {
+        self.0.event_enabled(event)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        request::make();
+        self.0.event(event);
+    }
+
+    fn enter(&self, span: &Id) {
+        request::make();
+        self.0.enter(span);
+    }
+
+    fn exit(&self, span: &Id) {
+        self.0.exit(span);
+    }
+
+    fn clone_span(&self, span: &Id) -> Id {
+        self.0.clone_span(span)
+    }
+
+    fn try_close(&self, span: Id) -> bool {
+        self.0.try_close(span)
+    }
+
+    fn current_span(&self) -> Current {
+        request::make();
+        self.0.current_span()
+    }
 }
 
 /// Keeps what a request logs, for its report: part of what [`start`] starts, and to be added by a site that has a subscriber
@@ -208,128 +274,214 @@ impl io::Write for StandardError {
     }
 }
 
-/// The fields of a span, written once when it begins: ` name=value`, with texts in quotes.
-struct SpanFields;
+/// The fields of a span, written once when it begins: `name=value`, with texts in quotes.
+struct SpanFields(String);
 
-impl<'writer> FormatFields<'writer> for SpanFields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut line = SpanLine { writer, first: true, result: Ok(()) };
-        fields.record(&mut line);
-        line.result
+impl SpanFields {
+    fn name(&mut self, field: &Field) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(field.name());
+        self.0.push('=');
     }
 }
 
-struct SpanLine<'writer> {
-    writer: Writer<'writer>,
-    first: bool,
-    result: fmt::Result,
-}
-
-impl SpanLine<'_> {
-    fn put(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        let space = if std::mem::take(&mut self.first) { "" } else { " " };
-        self.result = self.result.and_then(|()| {
-            self.writer.write_str(space)?;
-            self.writer.write_str(field.name())?;
-            self.writer.write_char('=')?;
-            write(&mut self.writer)
-        });
-    }
-}
-
-impl Visit for SpanLine<'_> {
+impl Visit for SpanFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, |writer| writer.write_str(&one_line(format!("{value:?}"))));
+        self.name(field);
+        self.0.push_str(&one_line(format!("{value:?}")));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, |writer| {
-            // Nothing to escape in what nearly all methods, paths and ids are: not worth the look at every character.
-            if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-                writer.write_char('"')?;
-                writer.write_str(value)?;
-                writer.write_char('"')
-            } else {
-                write!(writer, "{value:?}")
-            }
-        });
+        self.name(field);
+        // Nothing to escape in what nearly all methods, paths and ids are.
+        if is_plain(value.as_bytes()) && value.is_ascii() && !value.as_bytes().contains(&0x7f) {
+            self.0.push('"');
+            self.0.push_str(value);
+            self.0.push('"');
+        } else {
+            // Writing into a string does not fail.
+            let _ = write!(self.0, "{value:?}");
+        }
     }
 }
 
-struct Events {
+/// Whether a text stands between quotes as it is: no byte of it is below a space, a quote or a backslash.
+fn is_plain(text: &[u8]) -> bool {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    // Eight bytes at a time, whose highest bits tell of each whether it is below a limit.
+    let below = |word: u64, limit: u8| word.wrapping_sub(each(limit)) & !word;
+    let (words, rest) = text.as_chunks();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut found = 0;
+    for word in words.iter().chain([&last]) {
+        let word = u64::from_ne_bytes(*word);
+        found |= below(word, b' ') | below(word ^ each(b'"'), 1) | below(word ^ each(b'\\'), 1);
+    }
+    found & each(0x80) == 0
+}
+
+/// Now, in UTC, as RFC 3339 writes it: `2026-11-22T01:50:33.123456Z`.
+struct Now([u8; 27]);
+
+impl Now {
+    fn new() -> Self {
+        thread_local! {
+            /// A second, and how it is written: all but the last digits are the same for what is logged within it.
+            static SECOND: Cell<(u64, [u8; 27])> = const { Cell::new((u64::MAX, [0; 27])) };
+        }
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let (known, mut text) = SECOND.get();
+        if known != since.as_secs() {
+            text = second(since.as_secs());
+            SECOND.set((since.as_secs(), text));
+        }
+        let mut rest = since.subsec_micros();
+        for digit in text[20..26].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        // Digits and signs, all of them written in `second`.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// A second since 1970, its fractions at nought. After the year 9999 it is that year's last one.
+fn second(seconds: u64) -> [u8; 27] {
+    const LAST: u64 = 253_402_300_799;
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    // `Sun, 06 Nov 1994 08:49:37 GMT`
+    let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)));
+    let date = date.as_bytes();
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    let month = MONTHS.iter().position(|month| **month == date[8..11]).unwrap_or_default() + 1;
+    text[..4].copy_from_slice(&date[12..16]);
+    text[5..7].copy_from_slice(&[b'0' + (month / 10) as u8, b'0' + (month % 10) as u8]);
+    text[8..10].copy_from_slice(&date[5..7]);
+    text[11..19].copy_from_slice(&date[17..25]);
+    text
+}
+
+/// Writes each event as a line.
+struct Lines {
     format: LogFormat,
     colours: bool,
     process: Option<String>,
 }
 
-impl<S, N> FormatEvent<S, N> for Events
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let metadata = event.metadata();
+thread_local! {
+    /// The memory of this thread's last line.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Memory of longer lines is not kept.
+const LONGEST_KEPT: usize = 16 * 1024;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        // In one piece: it would grow with each field.
+        let mut fields = SpanFields(String::with_capacity(128));
+        attributes.record(&mut fields);
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        // Not under the lock: a `Debug` may log something.
+        let mut new = SpanFields(String::new());
+        values.record(&mut new);
+        if let Some(SpanFields(fields)) = span.extensions_mut().get_mut() {
+            if !fields.is_empty() {
+                fields.push(' ');
+            }
+            fields.push_str(&new.0);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        // A `Debug` that logs something finds none, and makes its own.
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
         #[cfg(unix)]
         if self.process.is_some() {
-            writer.write_char(crate::spawn::LOGGED)?;
+            // Writing into memory does not fail, here and below.
+            let _ = write!(line, "{}", crate::spawn::LOGGED);
         }
-        let mut time = String::with_capacity(32);
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
-        if self.format == LogFormat::Json {
-            let mut object = Object::new(&time, metadata);
-            if let Some(span) = context.lookup_current()
-                && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
-            {
-                object.put("span", &format_args!("{} {}", span.name(), fields.fields).to_string());
-            }
-            event.record(&mut object);
-            if let Some(process) = &self.process {
-                object.put("process", process);
-            }
-            return writer.write_str(&object.end());
+        match self.format {
+            LogFormat::Json => self.object(&mut line, event, &context),
+            LogFormat::Text => _ = self.text(&mut line, event, &context),
         }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        self.line(&mut writer, metadata, &time, fields)?;
-        if let Some(span) = context.lookup_current()
-            && let Some(fields) = span.extensions().get::<tracing_subscriber::fmt::FormattedFields<N>>()
-        {
-            write!(writer, " ({} {})", span.name(), fields.fields)?;
+        // Nobody is left to be told.
+        let _ = StandardError.write_all(&line);
+        if line.capacity() <= LONGEST_KEPT {
+            line.clear();
+            let _ = LINE.try_with(|kept| kept.set(line));
         }
-        if let Some(process) = &self.process {
-            write!(writer, " [{process}]")?;
-        }
-        writeln!(writer)
     }
 }
 
-impl Events {
-    fn line(
-        &self,
-        writer: &mut Writer<'_>,
-        metadata: &tracing::Metadata<'_>,
-        time: &str,
-        mut fields: Fields,
-    ) -> fmt::Result {
+impl Lines {
+    fn object<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let mut object = Object::new(line, Now::new().as_str(), event.metadata());
+        if let Some(span) = context.lookup_current()
+            && let Some(SpanFields(fields)) = span.extensions().get()
+        {
+            object.put_str("span", &format!("{} {fields}", span.name()));
+        }
+        event.record(&mut object);
+        if let Some(process) = &self.process {
+            object.put_str("process", process);
+        }
+        line.extend_from_slice(b"}\n");
+    }
+
+    fn text<S>(&self, line: &mut Vec<u8>, event: &Event<'_>, context: &Context<'_, S>) -> io::Result<()>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let metadata = event.metadata();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         let paint = |colour: &'static str| if self.colours { colour } else { "" };
         let (level, grey, plain) = (paint(colour(*metadata.level())), paint("\x1b[2m"), paint("\x1b[0m"));
         // To the second: the rest is for machines.
-        let time = time.get(..19).unwrap_or(time);
-        write!(writer, "{grey}{time}Z{plain} {level}{:5}{plain} ", metadata.level())?;
+        let now = Now::new();
+        let time = now.as_str().get(..19).unwrap_or_default();
+        write!(line, "{grey}{time}Z{plain} {level}{:5}{plain} ", metadata.level())?;
         if metadata.target() == "purlin::access" {
             let mut take = |name: &str| fields.take(name).unwrap_or_default();
             let (method, path, status, ms) = (take("method"), take("path"), take("status"), take("ms"));
-            write!(writer, "{level}{status}{plain} {method} {path} {grey}{ms} ms{plain}")?;
+            write!(line, "{level}{status}{plain} {method} {path} {grey}{ms} ms{plain}")?;
         } else {
-            write!(writer, "{grey}{}:{plain}", metadata.target())?;
+            write!(line, "{grey}{}:{plain}", metadata.target())?;
             if let Some(message) = fields.take("message") {
-                write!(writer, " {message}")?;
+                write!(line, " {message}")?;
             }
         }
         for (name, value) in fields.0 {
-            write!(writer, " {grey}{name}={plain}{}", text(value))?;
+            write!(line, " {grey}{name}={plain}{}", text(value))?;
         }
-        Ok(())
+        if let Some(span) = context.lookup_current()
+            && let Some(SpanFields(fields)) = span.extensions().get()
+        {
+            write!(line, " ({} {fields})", span.name())?;
+        }
+        if let Some(process) = &self.process {
+            write!(line, " [{process}]")?;
+        }
+        writeln!(line)
     }
 }
 
@@ -343,48 +495,69 @@ fn colour(level: Level) -> &'static str {
 }
 
 /// An event as a line of JSON, written as its fields come: nothing is kept of one to be sorted or counted.
-struct Object(Vec<u8>);
+struct Object<'a>(&'a mut Vec<u8>);
 
-impl Object {
-    fn new(time: &str, metadata: &tracing::Metadata<'_>) -> Self {
-        let mut object = Self(Vec::with_capacity(512));
-        object.0.extend_from_slice(b"{\"timestamp\":");
-        object.value(time);
-        object.put("level", metadata.level().as_str());
-        object.put("target", metadata.target());
+impl<'a> Object<'a> {
+    fn new(line: &'a mut Vec<u8>, time: &str, metadata: &Metadata<'_>) -> Self {
+        for piece in ["{\"timestamp\":\"", time, "\",\"level\":\"", metadata.level().as_str(), "\""] {
+            line.extend_from_slice(piece.as_bytes());
+        }
+        let mut object = Self(line);
+        object.put_str("target", metadata.target());
         object
     }
 
     fn put<T: serde::Serialize + ?Sized>(&mut self, name: &str, value: &T) {
-        self.0.push(b',');
-        self.value(name);
-        self.0.push(b':');
+        self.name(name);
         self.value(value);
+    }
+
+    fn put_str(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.text(value);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(b',');
+        self.text(name);
+        self.0.push(b':');
+    }
+
+    fn text(&mut self, text: &str) {
+        if !is_plain(text.as_bytes()) {
+            return self.value(text);
+        }
+        self.0.reserve(text.len() + 2);
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(b'"');
     }
 
     fn value<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
         // Writing into memory fails for no number or text, and those are all that an event has.
-        if serde_json::to_writer(&mut self.0, value).is_err() {
+        if serde_json::to_writer(&mut *self.0, value).is_err() {
             self.0.extend_from_slice(b"null");
         }
     }
-
-    fn end(mut self) -> String {
-        self.0.extend_from_slice(b"}\n");
-        String::from_utf8(self.0).unwrap_or_default()
-    }
 }
 
-impl Visit for Object {
+impl Visit for Object<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
+        self.name(field.name());
+        let start = self.0.len();
         // As for `Fields`.
-        let _ = write!(text, "{value:?}");
-        self.put(field.name(), &text);
+        let _ = write!(self.0, "\"{value:?}");
+        let text = &self.0[start + 1..];
+        if is_plain(text) {
+            return self.0.push(b'"');
+        }
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.0.truncate(start);
+        self.value(&text);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field.name(), value);
+        self.put_str(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -464,4 +637,55 @@ fn one_line(text: String) -> String {
             .collect();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_written_as_its_date_and_time() {
+        let table = [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_399, "2000-02-28T23:59:59"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (1_709_164_800, "2024-02-29T00:00:00"),
+            (1_735_689_599, "2024-12-31T23:59:59"),
+            (1_735_689_600, "2025-01-01T00:00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (253_402_300_799, "9999-12-31T23:59:59"),
+        ];
+        for (seconds, expected) in table {
+            let text = second(seconds);
+            assert_eq!(std::str::from_utf8(&text).unwrap(), format!("{expected}.000000Z"), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn now_is_written_as_others_write_it() {
+        use tracing_subscriber::fmt::format::Writer;
+        use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+        let mut other = String::new();
+        let ours = Now::new();
+        SystemTime.format_time(&mut Writer::new(&mut other)).unwrap();
+        assert_eq!(ours.as_str().len(), other.len());
+        assert!(ours.as_str() <= other.as_str(), "{} before {other}", ours.as_str());
+        assert_eq!(ours.as_str()[..14], other[..14]);
+    }
+
+    #[test]
+    fn a_text_is_plain_where_json_and_debug_would_change_nothing() {
+        for byte in 0..=u8::MAX {
+            for length in 1..20 {
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    let plain = byte >= b' ' && byte != b'"' && byte != b'\\';
+                    assert_eq!(is_plain(&text), plain, "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_plain(b""));
+    }
 }

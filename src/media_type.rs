@@ -64,10 +64,15 @@ pub fn of_signature(beginning: &[u8]) -> Option<&'static str> {
 /// assert!(!is_compressible("image/png"));
 /// ```
 pub fn is_compressible(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let content_type = content_type.trim_start();
     let has_prefix = |prefix: &str| {
-        essence.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        content_type.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
+    // What nearly every answer is, without a look at the rest.
+    if has_prefix("text/") && !has_prefix("text/event-stream") {
+        return true;
+    }
+    let essence = content_type.split(';').next().unwrap_or_default().trim_end();
     let has_suffix = |suffix: &str| {
         let start = essence.len().saturating_sub(suffix.len());
         essence.as_bytes()[start..].eq_ignore_ascii_case(suffix.as_bytes())

@@ -140,6 +140,27 @@ pub(crate) fn vary(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
+/// What the layer that compresses offers, told to the whole site: whoever keys by `Accept-Encoding` then knows what comes of one.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(all(feature = "cache", feature = "compression")), allow(dead_code))]
+pub(crate) struct Offered(pub(crate) std::sync::Arc<[Coding]>);
+
+/// The header with what means the same written the same: names in lower case, their weights in thousandths, in an order.
+///
+/// Of `Accept-Encoding`, whose order says nothing (RFC 9110 §12.5.3).
+#[cfg_attr(not(feature = "cache"), allow(dead_code))]
+pub(crate) fn normal_weights(headers: &HeaderMap, name: HeaderName) -> String {
+    let read = elements(headers, name).filter_map(Element::read);
+    let mut all: Vec<String> = read
+        .map(|Element { value, weight, .. }| {
+            format!("{};{}", String::from_utf8_lossy(value).to_ascii_lowercase(), weight.0 / 2)
+        })
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(",")
+}
+
 /// The first of those offers that rank highest, if that is more than the default, which stands for refused.
 fn first_best<T: Copy, R: Ord + Default>(offers: &[T], rank: impl Fn(&T) -> R) -> Option<T> {
     let mut best = None;
@@ -269,7 +290,7 @@ fn parameters(text: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
 }
 
 /// Splits where `at` stands outside of quotes (RFC 9110 §5.6.4).
-fn split(text: &[u8], at: u8) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn split(text: &[u8], at: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     // A quote that is never closed is no quote, lest it swallow the elements after it. None after it is closed
     // either: remembered, since looking for the end again and again is quadratic.

@@ -6,9 +6,9 @@ use crate::{Error, Result};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Once;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 thread_local! {
     /// How many guarded polls this thread is in.
@@ -33,14 +33,29 @@ struct Facts {
 /// # Errors
 ///
 /// 500 after a panic.
-pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T> {
-    let mut future = pin!(future);
-    std::future::poll_fn(move |cx| match guarded(|| future.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-        Err(error) => Poll::Ready(Err(error)),
-    })
-    .await
+pub(crate) fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { future }
+}
+
+pin_project_lite::pin_project! {
+    /// What `caught` returns. Not an `async fn`, which would move the future once more, and have room for it twice.
+    pub(crate) struct Caught<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output>> {
+        let future = self.project().future;
+        match guarded(|| future.poll(cx)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
 }
 
 /// The same for what is no future.

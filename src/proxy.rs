@@ -7,6 +7,7 @@ pub(crate) mod tunnel;
 
 use crate::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_of_proxy};
 use crate::hosts::Host;
+use crate::lock::locked;
 use crate::request::mount_prefix;
 use crate::site::{Outline, Start};
 use crate::{Body, Error, IntoResponse, Request, RequestExt, Response, Result, Service};
@@ -22,7 +23,7 @@ use passing::{arriving, leaving};
 use pool::{Lease, MAX_IDLE, Patience, Pool};
 use std::net::IpAddr;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -393,11 +394,6 @@ fn upgrade_of(req: &mut Request) -> Option<OnUpgrade> {
     let websocket = wanted && listed(req.headers(), UPGRADE).any(is_websocket);
     req.extensions().get::<OnUpgrade>().filter(|_| websocket)?;
     Some(hyper::upgrade::on(req))
-}
-
-/// A panic under one of these locks would be ours; what they hold is whole in any case.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn late(what: &str, limit: Duration) -> Error {

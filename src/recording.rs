@@ -65,9 +65,19 @@ struct State {
 }
 
 impl Recording {
-    /// Of at most so many lines.
-    pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Recorded { since: Instant::now(), most, state: Arc::default(), entered: Mutex::default() }))
+    /// Of at most so many lines; made of one that is not needed any more, if that is in nobody else's hands.
+    pub(crate) fn new(most: usize, spare: Option<Self>) -> Self {
+        let since = Instant::now();
+        if let Some(Self(mut spare)) = spare
+            && let Some(recorded) = Arc::get_mut(&mut spare)
+            && let Some(state) = Arc::get_mut(&mut recorded.state)
+        {
+            (recorded.since, recorded.most) = (since, most);
+            *state.get_mut().unwrap_or_else(PoisonError::into_inner) = State::default();
+            recorded.entered.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+            return Self(spare);
+        }
+        Self(Arc::new(Recorded { since, most, state: Arc::default(), entered: Mutex::default() }))
     }
 
     /// That of this thread, for a part of the request that goes on elsewhere: in the spans that this thread is in now.
@@ -95,6 +105,11 @@ impl Recording {
     fn entered(&self) -> MutexGuard<'_, Vec<Id>> {
         self.0.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this thread works on a request that is recorded.
+pub(crate) fn is_on() -> bool {
+    CURRENT.try_with(|current| current.try_borrow().is_ok_and(|current| current.is_some())).unwrap_or(false)
 }
 
 /// More spans are not kept at a time.

@@ -1,10 +1,11 @@
 //! A request's body that several applications may read, one after another.
 
+use crate::lock::locked;
 use crate::{Body, Error, Result};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 /// Keeps what is read of a body, up to a limit, so that who asks next reads it from its beginning.
@@ -67,11 +68,6 @@ impl Replay {
         }
         Some(Body::new(Reading { kept: kept.clone(), reader: state.reader, next: 0, told: false }))
     }
-}
-
-/// No code but this module's and the body's own runs under the lock.
-fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In what pieces it is read again.

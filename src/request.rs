@@ -8,6 +8,7 @@ use crate::session::LazySession;
 use crate::site::Stopping;
 use crate::template::Names;
 use crate::{Body, Result};
+use bytes::Bytes;
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use http::HeaderValue;
 use std::fmt;
@@ -73,7 +74,7 @@ impl RequestExt for Request {
     }
 
     fn original_path(&self) -> &str {
-        self.extensions().get::<OriginalUri>().map_or_else(|| self.uri().path(), |uri| uri.0.path())
+        original_uri(self).path()
     }
 
     fn is_https(&self) -> bool {
@@ -152,10 +153,19 @@ impl RequestId {
         good.then(|| HeaderValue::from_str(id).ok().map(Self)).flatten()
     }
 
+    /// One of our own, of digits and small letters, which is not copied.
+    pub(crate) fn of_digits(id: Bytes) -> Option<Self> {
+        HeaderValue::from_maybe_shared(id).ok().map(Self)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Made of ASCII only, by `new`.
         self.0.to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn into_header(self) -> HeaderValue {
+        self.0
     }
 
     /// The id as a header's value.
@@ -179,6 +189,11 @@ impl fmt::Debug for RequestId {
 /// The URI before mounts took their prefixes off; in the extensions below a mount only.
 #[derive(Clone, Debug)]
 pub struct OriginalUri(pub http::Uri);
+
+/// The URI as the client sent it, also below a mount.
+pub(crate) fn original_uri(req: &Request) -> &http::Uri {
+    req.extensions().get::<OriginalUri>().map_or_else(|| req.uri(), |original| &original.0)
+}
 
 /// The path of the mount that a request is below, of which `own` is its own part; empty where there is none.
 pub(crate) fn mount_prefix<'a>(extensions: &'a http::Extensions, own: &str) -> &'a str {

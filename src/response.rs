@@ -1,7 +1,7 @@
 //! `Response`, and everything that becomes one.
 
 use crate::site::Needs;
-use crate::{Body, Error, Result};
+use crate::{Body, Error, Result, spare};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -129,7 +129,7 @@ impl IntoResponse for () {
 
 impl IntoResponse for StatusCode {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
+        let mut response = spare::response(Body::empty());
         *response.status_mut() = self;
         response
     }
@@ -145,8 +145,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-fn of_type(content_type: HeaderValue, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
+pub(crate) fn of_type(content_type: HeaderValue, body: impl Into<Body>) -> Response {
+    let mut response = spare::response(body.into());
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

@@ -248,13 +248,35 @@ impl Router {
         self
     }
 
-    async fn dispatch(&self, mut req: Request) -> Response {
-        let found = self.find(req.uri().path());
-        let Some(found) = found else {
-            return self.not_found(req).await;
+    /// Asks whoever it is for. A handler is asked at once, so that its request is in its own future and in none around it.
+    fn dispatch(&self, mut req: Request) -> impl Future<Output = Response> + Send {
+        let asked = match self.find(req.uri().path()) {
+            Some(Found::Route(at, params)) => {
+                let entry = &self.routes[at];
+                match entry.route.endpoint(req.method()) {
+                    Some(endpoint) if endpoint.is_handler => {
+                        add_params(&mut req, params);
+                        req.extensions_mut().insert(self.matched(entry));
+                        Ok((endpoint.service.call(req), entry))
+                    }
+                    _ => Err(Box::pin(self.dispatch_later(Some(Found::Route(at, params)), req))),
+                }
+            }
+            found => Err(Box::pin(self.dispatch_later(found, req))),
         };
+        async move {
+            match asked {
+                Ok((answer, entry)) => self.caught(answer, entry).await,
+                Err(answer) => answer.await,
+            }
+        }
+    }
+
+    /// The same when it is polled: what is called may panic, and errors know the spans that they arise in.
+    async fn dispatch_later(&self, found: Option<Found>, mut req: Request) -> Response {
         match found {
-            Found::Mount(at, rest, params) => {
+            Some(Found::Route(at, params)) => self.answer(&self.routes[at], req, params).await,
+            Some(Found::Mount(at, rest, params)) => {
                 let mount = &self.mounts[at];
                 add_params(&mut req, params);
                 match below(req.uri(), rest) {
@@ -268,7 +290,7 @@ impl Router {
                     Err(error) => error.into(),
                 }
             }
-            Found::Route(at, params) => self.answer(&self.routes[at], req, params).await,
+            None => self.not_found(req).await,
         }
     }
 
@@ -282,15 +304,23 @@ impl Router {
             return Error::new(StatusCode::METHOD_NOT_ALLOWED, message).header(ALLOW, entry.allow.clone()).into();
         };
         add_params(&mut req, params);
-        let route = MatchedRoute { pattern: entry.pattern.clone(), here: self.here.clone() };
-        req.extensions_mut().insert(route.clone());
-        let mut response = match crate::panic::caught(endpoint.service.call(req)).await {
+        req.extensions_mut().insert(self.matched(entry));
+        self.caught(endpoint.service.call(req), entry).await
+    }
+
+    fn matched(&self, entry: &Entry) -> MatchedRoute {
+        MatchedRoute { pattern: entry.pattern.clone(), here: self.here.clone() }
+    }
+
+    /// The answer of a route's handler; a panic in it becomes one of the route.
+    async fn caught(&self, answer: impl Future<Output = Response>, entry: &Entry) -> Response {
+        let mut response = match crate::panic::caught(answer).await {
             Ok(response) => response,
             Err(error) => error.in_route(&entry.pattern).into(),
         };
         // A view's links are relative to the route, and an error's page names it. Other answers carry nothing and pay nothing.
         if !response.extensions().is_empty() {
-            response.extensions_mut().insert(route);
+            response.extensions_mut().insert(self.matched(entry));
         }
         response
     }
@@ -480,6 +510,8 @@ pub struct Route {
 struct Endpoint {
     service: BoxService,
     handler: &'static str,
+    /// No layer of the route stands above the handler.
+    is_handler: bool,
     /// It is no `async fn`, and no layer of the route brings a pool for it.
     blocks: bool,
 }
@@ -487,7 +519,8 @@ struct Endpoint {
 impl Endpoint {
     fn new<H: Handler<A>, A: 'static>(handler: H) -> Self {
         let blocks = HandlerService::<H, A>::needs().is_blocking();
-        Self { service: BoxService::new(HandlerService::new(handler)), handler: std::any::type_name::<H>(), blocks }
+        let service = BoxService::new(HandlerService::new(handler));
+        Self { service, handler: std::any::type_name::<H>(), is_handler: true, blocks }
     }
 }
 
@@ -607,6 +640,7 @@ impl Route {
         for (at, endpoint) in self.methods.iter_mut().map(|(_, endpoint)| endpoint).chain(&mut self.any).enumerate() {
             let shared = Shared { layer: layer.clone(), starts: at == 0 };
             endpoint.service = BoxService::new(Layered::new(shared, endpoint.service.clone()));
+            endpoint.is_handler = false;
             endpoint.blocks &= !brings_pool;
         }
         self

@@ -1,7 +1,8 @@
 //! `Seal`: text that only this site can make and read, to be left in the client's hands.
 
+mod base64url;
+
 use crate::config::{Secret, SecretKeys};
-use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder};
 use orion::hazardous::aead::xchacha20poly1305::{Nonce, SecretKey, XChaCha20Poly1305};
 use orion::hazardous::kdf::hkdf::{Hkdf, SHA256};
 use std::fmt;
@@ -67,7 +68,7 @@ impl Seal {
     pub fn seal(&self, bytes: &[u8], context: &[u8]) -> Result<String, SealError> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(SealError::Randomness)?;
-        Ok(encode(&self.key.seal(nonce, bytes, context)))
+        Ok(base64url::encode(&self.key.seal(nonce, bytes, context)))
     }
 
     /// Opens a text; `None` for one that is forged, cut off, changed, or sealed for something else. Which of these it
@@ -144,13 +145,9 @@ impl Key {
 const NONCE: usize = 24;
 const TAG: usize = 16;
 
-fn encode(bytes: &[u8]) -> String {
-    Base64UrlSafeNoPadding::encode_to_string(bytes).expect("no Vec is long enough for 4/3 of it to overflow")
-}
-
 fn decode(text: &str) -> Option<Vec<u8>> {
     // Shorter than nothing sealed: not worth the room.
-    (text.len() >= (NONCE + TAG) * 4 / 3).then(|| Base64UrlSafeNoPadding::decode_to_vec(text, None).ok())?
+    (text.len() >= (NONCE + TAG) * 4 / 3).then(|| base64url::decode(text))?
 }
 
 /// Why nothing can be sealed.
@@ -235,7 +232,7 @@ mod tests {
             seal.key.0.unprotected_as_ref(),
             hex("76efa54a7a1ad5b650eec485b319b07d54faf490f2945091d922a183f9ed5fff")
         );
-        let sealed = encode(&seal.key.seal([7; NONCE], b"hello", b"context"));
+        let sealed = base64url::encode(&seal.key.seal([7; NONCE], b"hello", b"context"));
         assert_eq!(sealed, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH3ILcresf-PCtnWkD0ro-PP2m3Kw4");
         assert_eq!(seal.open(&sealed, b"context").unwrap().bytes, b"hello");
     }

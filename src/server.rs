@@ -488,7 +488,7 @@ impl Bound {
         #[cfg(unix)]
         if let Some(control) = &mut control {
             control.ready().await;
-            control.ended().await;
+            control.ended(|| {}).await;
         } else {
             shutdown.await;
         }

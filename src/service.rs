@@ -4,6 +4,7 @@ use crate::site::{About, Boundary, Outline, Start, short_name};
 use crate::{Request, Response, Result};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 /// Answers a request. Handlers, routers, mounted sites and whole stacks are services.
 ///
@@ -370,6 +371,138 @@ impl Service for Around {
         match self.layer.dyn_handle(req, Next::new(&self.next)).await {
             Ok(response) => response,
             Err(error) => error.in_layer(self.layer.dyn_name()).into(),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What `then` returns.
+    struct Then<F, W> {
+        #[pin]
+        answer: F,
+        with: Option<W>,
+    }
+}
+
+/// The answer of what stands below, and what a layer then does with it.
+///
+/// For layers that wait for nothing else. An `async fn` has room for its request, twice, beside the future that the request
+/// goes into, and moves it there and on: this has none.
+pub(crate) fn then<F, W>(answer: F, with: W) -> impl Future<Output = Result<Response>> + Send
+where
+    F: Future + Send,
+    W: FnOnce(F::Output) -> Result<Response> + Send,
+{
+    Then { answer, with: Some(with) }
+}
+
+impl<F, W> Future for Then<F, W>
+where
+    F: Future,
+    W: FnOnce(F::Output) -> Result<Response>,
+{
+    type Output = Result<Response>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response>> {
+        let this = self.project();
+        let response = ready!(this.answer.poll(cx));
+        match this.with.take() {
+            Some(with) => Poll::Ready(with(response)),
+            None => panic!("a future was polled after it had been ready"),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What a layer answers that seldom waits for anything but what stands below it: the same as [`then`], and where it does wait,
+    /// a future in a box, for which other requests have no room.
+    #[project = AnswerProjection]
+    pub(crate) enum Answer<F, W, O> {
+        /// That of what stands below, and what is then done with it.
+        Below { #[pin] answer: F, with: Option<W> },
+        /// One of the layer's own.
+        Own { own: Pin<Box<O>> },
+    }
+}
+
+/// What a layer does with an answer from below.
+pub(crate) enum Step<O> {
+    Done(Result<Response>),
+    Later(Pin<Box<O>>),
+}
+
+impl<F, W, O> Answer<F, W, O>
+where
+    F: Future,
+    W: FnOnce(F::Output) -> Step<O>,
+    O: Future<Output = Result<Response>>,
+{
+    pub(crate) fn below(answer: F, with: W) -> Self {
+        Self::Below { answer, with: Some(with) }
+    }
+
+    pub(crate) fn own(own: O) -> Self {
+        Self::Own { own: Box::pin(own) }
+    }
+}
+
+impl<F, W, O> Future for Answer<F, W, O>
+where
+    F: Future,
+    W: FnOnce(F::Output) -> Step<O>,
+    O: Future<Output = Result<Response>>,
+{
+    type Output = Result<Response>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response>> {
+        if let AnswerProjection::Below { answer, with } = self.as_mut().project() {
+            let response = ready!(answer.poll(cx));
+            let Some(with) = with.take() else { panic!("a future was polled after it had been ready") };
+            match with(response) {
+                Step::Done(response) => return Poll::Ready(response),
+                Step::Later(own) => self.set(Self::Own { own }),
+            }
+        }
+        match self.project() {
+            AnswerProjection::Own { own } => own.as_mut().poll(cx),
+            AnswerProjection::Below { .. } => unreachable!("it was answered above"),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// What `lazily` returns.
+    #[project = LazilyProjection]
+    enum Lazily<M, F> {
+        Waiting { make: Option<M> },
+        Made { #[pin] future: F },
+    }
+}
+
+/// A future that is made when it is first polled: in the span, and under the guard, that its polls are in.
+pub(crate) fn lazily<M, F>(make: M) -> impl Future<Output = F::Output> + Send
+where
+    M: FnOnce() -> F + Send,
+    F: Future + Send,
+{
+    Lazily::Waiting { make: Some(make) }
+}
+
+impl<M: FnOnce() -> F, F: Future> Future for Lazily<M, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if let LazilyProjection::Waiting { make } = self.as_mut().project() {
+            // Taken in a poll that panicked, it is not there again.
+            let Some(make) = make.take() else { panic!("a future was polled after it had panicked") };
+            let future = make();
+            self.set(Self::Made { future });
+        }
+        match self.project() {
+            LazilyProjection::Made { future } => future.poll(cx),
+            LazilyProjection::Waiting { .. } => unreachable!("it was made above"),
         }
     }
 }

@@ -598,8 +598,7 @@ impl LazySession {
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
         let Lazy { cookie, more_cookies, .. } = &*self.0;
         let lines = cookie.iter().chain(more_cookies.iter().flatten());
-        let value = crate::cookie::pairs(lines).find(|(found, _)| *found == name).map(|(_, value)| value);
-        value.filter(|value| !value.is_empty())
+        crate::cookie::first(lines, name).filter(|value| !value.is_empty())
     }
 
     /// Whether cookies are set as by https.

@@ -13,22 +13,23 @@
 //! | `LISTEN_FDS`, `LISTEN_FDS_FIRST_FD` | a range with all of them in it, from which [`handed_over`] takes the named ones |
 //!
 //! The control channel is a pair of sockets. The child writes the line `ready` into it when it serves, and then writes back what it
-//! reads, by which the parent may know that it is well; the end of the file, which also comes when the parent dies, tells it to
-//! drain and exit.
+//! reads, by which the parent may know that it is well. But for `!`: a drain has begun, and what goes on in the child should find an
+//! end. The end of the file, which also comes when the parent dies, tells it to drain and exit.
 
+use crate::lock::locked;
+use crate::race::{Either, first, unless};
+use crate::site::Stopping;
 use crate::{Context as _, Error, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, Command};
@@ -46,6 +47,9 @@ pub(crate) const LOGGED: char = '\u{1e}';
 
 /// What is written into the control channel once the program serves.
 const READY: &[u8] = b"ready\n";
+
+/// What the parent writes there when a drain begins. It is not answered.
+const SOON: &[u8] = b"!";
 
 /// How many lines of standard error are kept for an error, and how much of a line goes into the log at once.
 const LAST_LINES: usize = 20;
@@ -364,21 +368,21 @@ impl Child {
     }
 
     /// The same, or `None` if it has not answered by its control channel for so long. (Those of [`Control`] do, as long as one of
-    /// their threads is free.)
-    pub(crate) async fn wait_or_hung(&mut self, limit: Option<Duration>) -> Option<ExitStatus> {
+    /// their threads is free.) Meanwhile it is told of the drain, when that begins.
+    pub(crate) async fn wait_or_hung(&mut self, limit: Option<Duration>, drain: &mut Stopping) -> Option<ExitStatus> {
         let Some(limit) = limit else { return Some(self.wait().await) };
         let Self { child, control, .. } = self;
-        let is_hung = {
-            let mut hung = pin!(hung(control, limit));
-            let mut ended = pin!(child.wait());
-            poll_fn(|cx| match ended.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(false),
-                Poll::Pending => hung.as_mut().poll(cx).map(|()| true),
-            })
-            .await
-        };
-        // Known by now.
-        if is_hung { None } else { Some(self.wait().await) }
+        match first(child.wait(), hung(control, limit, drain)).await {
+            // Known by now.
+            Either::Left(_) => Some(self.wait().await),
+            Either::Right(()) => None,
+        }
+    }
+
+    /// Tells it that its end is near: what goes on in it should find one. Only for those of [`Control`].
+    pub(crate) fn soon(&mut self) {
+        // A channel in which there is no room for a byte has had others in vain: it is about to be killed.
+        let _ = self.control.as_ref().map(|control| control.try_write(SOON));
     }
 
     /// The last lines of its standard error.
@@ -388,11 +392,15 @@ impl Child {
 }
 
 /// Ready when a program has not answered for so long.
-async fn hung(control: &mut Option<tokio::net::UnixStream>, limit: Duration) {
+async fn hung(control: &mut Option<tokio::net::UnixStream>, limit: Duration, drain: &mut Stopping) {
     let Some(control) = control else { return pending().await };
     loop {
-        sleep(limit.min(BEAT)).await;
+        let begun = unless(sleep(limit.min(BEAT)), drain.wait()).await.is_some();
         let asking = async {
+            if begun {
+                control.write_all(SOON).await?;
+                *drain = Stopping::never();
+            }
             control.write_all(b"?").await?;
             control.read_u8().await
         };
@@ -471,12 +479,16 @@ impl Control {
     }
 
     /// Ready when this program is to drain and exit: it was told to, or its parent has died. Until then it says that it is well,
-    /// as often as it is asked.
-    pub(crate) async fn ended(&mut self) {
+    /// as often as it is asked, and `soon` when it hears that its end is near.
+    pub(crate) async fn ended(&mut self, soon: impl Fn()) {
         let mut heard = [0; 64];
         while let Ok(length @ 1..) = self.0.read(&mut heard).await {
-            if self.0.write_all(&heard[..length]).await.is_err() {
-                return;
+            for byte in heard[..length].chunks(1) {
+                if byte == SOON {
+                    soon();
+                } else if self.0.write_all(byte).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -530,11 +542,6 @@ async fn read_lines(stderr: ChildStderr, mut told: Told, last: Arc<Mutex<VecDequ
         }
         last.push_back(text.trim_start_matches(LOGGED).to_owned());
     }
-}
-
-/// A panic under one of these locks would be ours; what they hold is whole in any case.
-fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says what was being done, if it failed.

@@ -1,15 +1,23 @@
 //! `Supervisor`: keeps some processes of one program alive.
 
+#[cfg(any(feature = "workers", feature = "wsgi"))]
+mod folder;
+
+#[cfg(any(feature = "workers", feature = "wsgi"))]
+pub(crate) use folder::Folder;
+
+use crate::lock::locked;
+use crate::race::{Either, first, unless};
 use crate::site::Stopping;
 use crate::spawn::{Child, Spawn, how};
-use crate::{Context as _, Error, Result};
+use crate::{Error, Result};
 use http::StatusCode;
 use std::fmt;
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -80,8 +88,8 @@ fn pause(failures: u32, was_ready: bool) -> Duration {
 /// Keeps a number of processes alive, each with a `T` by which it is asked.
 ///
 /// One that dies is started again at once, and in a crash loop after a pause that doubles: up to half a second, or to 30 seconds for
-/// one that is not even ready. One that is worn out
-/// (by requests, or by its memory) is replaced: the new one is ready before the old one drains.
+/// one that is not even ready. One that is worn out (by requests, or by its memory) is replaced: the new one is ready before the old
+/// one drains.
 pub(crate) struct Supervisor<T>(Arc<Crew<T>>);
 
 impl<T> Clone for Supervisor<T> {
@@ -97,11 +105,13 @@ struct Crew<T> {
     slots: Mutex<Vec<Slot<T>>>,
     changed: Notify,
     wanted: watch::Sender<bool>,
+    /// Whether a drain has begun.
+    drains: watch::Sender<bool>,
     retiring: Mutex<JoinSet<()>>,
 }
 
-/// Makes the program of one place, with the `T` by which it is asked. The semaphore has a permit for each request that may be in it.
-type Make<T> = dyn Fn(usize, &Arc<Semaphore>) -> Result<(Spawn, T)> + Send + Sync;
+/// Makes the program of one place, counted from 1, with the `T` by which it is asked.
+type Make<T> = dyn Fn(usize) -> Result<(Spawn, T)> + Send + Sync;
 
 struct Slot<T> {
     state: State,
@@ -144,16 +154,6 @@ pub(crate) struct Process<T> {
 }
 
 impl<T> Process<T> {
-    /// Its place, from 1.
-    pub(crate) fn number(&self) -> usize {
-        self.number
-    }
-
-    /// The number of the process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// With a permit for each request that may be in it.
     pub(crate) fn permits(&self) -> Arc<Semaphore> {
         self.permits.clone()
@@ -222,7 +222,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         what: &'static str,
         processes: usize,
         limits: Limits,
-        make: impl Fn(usize, &Arc<Semaphore>) -> Result<(Spawn, T)> + Send + Sync + 'static,
+        make: impl Fn(usize) -> Result<(Spawn, T)> + Send + Sync + 'static,
     ) -> Self {
         let slots = (0..processes).map(|_| Slot { state: State::Asleep, current: None, failed: None }).collect();
         Self(Arc::new(Crew {
@@ -231,6 +231,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             slots: Mutex::new(slots),
             changed: Notify::new(),
             wanted: watch::Sender::new(!limits.lazy),
+            drains: watch::Sender::new(false),
             retiring: Mutex::default(),
             limits,
         }))
@@ -290,14 +291,14 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         }
     }
 
+    /// Tells all of them that their end is near, those too that are started from now on: if they answer by their control channels.
+    pub(crate) fn soon(&self) {
+        self.0.drains.send_replace(true);
+    }
+
     /// How each place is.
     pub(crate) fn states(&self) -> Vec<State> {
         locked(&self.0.slots).iter().map(|slot| slot.state.clone()).collect()
-    }
-
-    /// Those at work.
-    pub(crate) fn at_work(&self) -> Vec<Arc<Process<T>>> {
-        locked(&self.0.slots).iter().filter_map(|slot| slot.current.clone()).collect()
     }
 
     /// Waits until all are at work for the first time.
@@ -337,14 +338,14 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
     async fn keep(self, at: usize, mut stopping: Stopping) {
         let mut wanted = self.0.wanted.subscribe();
         // The sender is in `self`.
-        if unless_stopped(&mut stopping, wanted.wait_for(|wanted| *wanted)).await.is_none() {
+        if unless(stopping.wait(), wanted.wait_for(|wanted| *wanted)).await.is_none() {
             return self.set(at, State::Stopped, None);
         }
         drop(wanted);
         let mut failures = 0;
         loop {
             self.set(at, State::Starting, None);
-            let Some(started) = unless_stopped(&mut stopping, self.start(at)).await else {
+            let Some(started) = unless(stopping.wait(), self.start(at)).await else {
                 return self.set(at, State::Stopped, None);
             };
             let began = Instant::now();
@@ -375,7 +376,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     "{what} {number} is left alone for a while"
                 );
                 self.set(at, State::Pausing { failures, pause, cause }, None);
-                if unless_stopped(&mut stopping, sleep(pause)).await.is_none() {
+                if unless(stopping.wait(), sleep(pause)).await.is_none() {
                     return self.set(at, State::Stopped, None);
                 }
             }
@@ -385,8 +386,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
     /// Starts the process of one place and waits until it is ready.
     async fn start(&self, at: usize) -> Result<(Child, Arc<Process<T>>)> {
         let limits = &self.0.limits;
-        let permits = Arc::new(Semaphore::new(limits.at_once as usize));
-        let (spawn, of) = (self.0.make)(at + 1, &permits)?;
+        let (spawn, of) = (self.0.make)(at + 1)?;
         let mut child = spawn.controlled().start()?;
         if let Err(error) = child.ready(limits.ready).await {
             child.kill();
@@ -399,7 +399,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             pid: child.pid(),
             of,
             at_once: limits.at_once,
-            permits,
+            permits: Arc::new(Semaphore::new(limits.at_once as usize)),
             served: AtomicU64::new(0),
             max_requests: limits.max_requests.unwrap_or(u64::MAX),
             worn: Notify::new(),
@@ -420,9 +420,10 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         mut process: Arc<Process<T>>,
         stopping: &mut Stopping,
     ) -> Option<Arc<str>> {
+        let mut drain = Stopping::new(self.0.drains.subscribe());
         loop {
             let event = {
-                let mut died = pin!(child.wait_or_hung(self.0.limits.hung));
+                let mut died = pin!(child.wait_or_hung(self.0.limits.hung, &mut drain));
                 let mut killed = pin!(process.kill.notified());
                 let mut worn = pin!(self.worn(&process));
                 let mut stopped = pin!(stopping.wait());
@@ -456,6 +457,10 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     tracing::info!(target: "purlin::process", "{process} is replaced: {why}");
                     match self.replacement(at, &mut child, &process, stopping).await {
                         Replacement::Ready(next, replacing) => {
+                            if self.0.limits.hung.is_some() {
+                                child.soon();
+                            }
+                            drain = Stopping::new(self.0.drains.subscribe());
                             let old = std::mem::replace(&mut child, *next);
                             let worn = std::mem::replace(&mut process, replacing);
                             let drain = self.0.limits.drain;
@@ -520,8 +525,8 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
 
     /// Ready when a process has done enough, with the reason.
     async fn worn(&self, process: &Process<T>) -> String {
-        let mut requests = pin!(process.worn.notified());
-        let mut memory = pin!(async {
+        let requests = process.worn.notified();
+        let memory = async {
             let Some(limit) = self.0.limits.max_memory else { return pending().await };
             loop {
                 sleep(self.0.limits.look).await;
@@ -529,14 +534,11 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     return format!("it has {} MiB of memory", bytes >> 20);
                 }
             }
-        });
-        poll_fn(|cx| {
-            if requests.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(format!("it has had {} requests", process.served.load(Ordering::Relaxed)));
-            }
-            memory.as_mut().poll(cx)
-        })
-        .await
+        };
+        match first(requests, memory).await {
+            Either::Left(()) => format!("it has had {} requests", process.served.load(Ordering::Relaxed)),
+            Either::Right(why) => why,
+        }
     }
 }
 
@@ -590,69 +592,12 @@ async fn retire<T>(mut child: Child, process: Arc<Process<T>>, drain: Duration) 
     }
 }
 
-/// What the future gives, or `None` as soon as all are to stop.
-async fn unless_stopped<F: Future>(stopping: &mut Stopping, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut stopped = pin!(stopping.wait());
-    poll_fn(|cx| {
-        if stopped.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        future.as_mut().poll(cx).map(Some)
-    })
-    .await
-}
-
 /// The resident memory of a process in bytes; `None` where the system does not say so.
 fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
-}
-
-/// A private folder for the sockets of the processes, removed with all in it when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Folder(std::path::PathBuf);
-
-impl Folder {
-    /// A new one among the temporary files, which only this user can enter.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made; or its path is too long for that of a socket, with the variable to set.
-    pub(crate) fn new() -> Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("purlin-{:016x}", getrandom::u64()?));
-        // The shortest limit of all systems is 104 bytes (sockaddr_un), of which some are left for the file's name.
-        if path.as_os_str().len() > 80 {
-            let message = format!(
-                "expected a folder for temporary files with a path of at most 55 bytes, for sockets in it, found {}: set TMPDIR",
-                std::env::temp_dir().display()
-            );
-            return Err(Error::internal(message));
-        }
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.context(format!("making the folder {} for sockets", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nobody is left to be told.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A panic under one of these locks would be ours; what they hold is whole in any case.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -668,7 +613,7 @@ mod tests {
     /// Some processes, each of which does the script; and the site whose end stops them.
     fn crew(count: usize, limits: Limits, script: &'static str) -> (Supervisor<usize>, Life, JoinSet<()>) {
         let life = Life::start(&Router::new()).unwrap();
-        let supervisor = Supervisor::new("worker", count, limits, move |number, _| {
+        let supervisor = Supervisor::new("worker", count, limits, move |number| {
             Ok((shell(script).env("NUMBER", number.to_string()), number))
         });
         let mut running = JoinSet::new();
@@ -683,7 +628,8 @@ mod tests {
     async fn those_that_are_ready_are_at_work_until_they_are_stopped() {
         let (supervisor, life, mut running) = crew(3, Limits::default(), GOOD);
         supervisor.started().await.unwrap();
-        let numbers: Vec<usize> = supervisor.at_work().iter().map(|process| *process.of()).collect();
+        let numbers: Vec<usize> =
+            locked(&supervisor.0.slots).iter().filter_map(|slot| Some(slot.current.as_ref()?.of)).collect();
         assert_eq!(numbers, [1, 2, 3]);
         life.end(Duration::ZERO).await;
         running.join_next().await.unwrap().unwrap();
@@ -695,12 +641,12 @@ mod tests {
         let (supervisor, _life, _running) = crew(1, Limits::default(), GOOD);
         let first = supervisor.least_busy().await.unwrap();
         let began = std::time::Instant::now();
-        let mut kill = shell(&format!("kill -9 {}", first.pid())).start().unwrap();
+        let mut kill = shell(&format!("kill -9 {}", first.pid)).start().unwrap();
         kill.wait().await;
-        let expected = format!("worker 1 (process {}) was killed by signal 9 (SIGKILL)", first.pid());
+        let expected = format!("worker 1 (process {}) was killed by signal 9 (SIGKILL)", first.pid);
         assert_eq!(first.end().await.as_deref(), Some(&*expected));
         let second = supervisor.least_busy().await.unwrap();
-        assert_ne!(second.pid(), first.pid());
+        assert_ne!(second.pid, first.pid);
         assert!(began.elapsed() < Duration::from_secs(1));
     }
 
@@ -709,7 +655,7 @@ mod tests {
         let (supervisor, _life, _running) = crew(1, Limits::default(), "echo ready >&0; exec sleep 100");
         let process = supervisor.least_busy().await.unwrap();
         process.kill("it did not answer within 3s".to_owned());
-        let expected = format!("worker 1 (process {}) was killed: it did not answer within 3s", process.pid());
+        let expected = format!("worker 1 (process {}) was killed: it did not answer within 3s", process.pid);
         assert_eq!(process.end().await.as_deref(), Some(&*expected));
     }
 
@@ -732,7 +678,7 @@ mod tests {
         let first = std::sync::atomic::AtomicBool::new(true);
         let limits = Limits { max_memory: Some(20 << 20), look: Duration::from_millis(10), ..Limits::default() };
         let life = Life::start(&Router::new()).unwrap();
-        let supervisor = Supervisor::new("worker", 1, limits, move |number, _| {
+        let supervisor = Supervisor::new("worker", 1, limits, move |number| {
             let grows = first.swap(false, Ordering::Relaxed);
             let grow = if grows { "x=$(head -c 40000000 /dev/zero | tr '\\0' x); " } else { "" };
             Ok((shell(&format!("echo ready >&0; {grow}read line; exit 0")), number))
@@ -740,12 +686,12 @@ mod tests {
         let mut running = JoinSet::new();
         running.spawn(supervisor.clone().run(life.stopping()));
         let grown = supervisor.least_busy().await.unwrap();
-        let expected = format!("worker 1 (process {}) exited with status 0", grown.pid());
+        let expected = format!("worker 1 (process {}) exited with status 0", grown.pid);
         let mut end = grown.end.subscribe();
         let ended = timeout(Duration::from_secs(30), end.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
         assert_eq!(ended.as_deref(), Some(&*expected), "it was drained, and not killed");
         let next = supervisor.least_busy().await.unwrap();
-        assert_ne!(next.pid(), grown.pid());
+        assert_ne!(next.pid, grown.pid);
         assert_eq!(supervisor.states(), [State::Ready]);
     }
 
@@ -780,16 +726,16 @@ mod tests {
         let second = loop {
             // It is at work until the other one is ready.
             let process = supervisor.least_busy().await.unwrap();
-            if process.pid() != first.pid() {
+            if process.pid != first.pid {
                 break process;
             }
             tokio::task::yield_now().await;
         };
-        assert_eq!(second.number(), 1);
+        assert_eq!(second.number, 1);
         assert!(first.end.borrow().is_none());
         drop(permit);
         let end = first.end.subscribe().wait_for(Option::is_some).await.unwrap().clone();
-        assert_eq!(end.as_deref(), Some(&*format!("worker 1 (process {}) exited with status 0", first.pid())));
+        assert_eq!(end.as_deref(), Some(&*format!("worker 1 (process {}) exited with status 0", first.pid)));
         assert!(first.permits.is_closed());
     }
 
@@ -809,7 +755,7 @@ mod tests {
         let first = supervisor.least_busy().await.unwrap();
         let _permit = first.permits.clone().acquire_owned().await.unwrap();
         let second = supervisor.least_busy().await.unwrap();
-        assert_eq!((first.number(), second.number()), (1, 2));
+        assert_eq!((first.number, second.number), (1, 2));
     }
 
     #[tokio::test]
@@ -829,16 +775,5 @@ mod tests {
             assert!(resident(std::process::id()).unwrap() > 1 << 20);
             assert_eq!(resident(u32::MAX), None);
         }
-    }
-
-    #[test]
-    fn a_folder_for_sockets_is_ones_own_and_goes_with_it() {
-        use std::os::unix::fs::MetadataExt;
-        let folder = Folder::new().unwrap();
-        let path = folder.path().to_owned();
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
-        std::fs::write(path.join("1"), "").unwrap();
-        drop(folder);
-        assert!(!path.exists());
     }
 }

@@ -4,6 +4,8 @@ mod engine;
 mod error;
 #[cfg(all(feature = "tera", feature = "debugger", debug_assertions))]
 mod expression;
+#[cfg(all(feature = "tera", feature = "cache"))]
+mod fragments;
 mod names;
 #[cfg(feature = "tera")]
 mod scan;

@@ -321,7 +321,7 @@ impl Wsgi {
         let (authorization, cookies, hold) = (self.authorization, self.cookies, self.hold);
         let count = AtomicU64::new(0);
         let limits = Limits { at_once: u32::try_from(threads).unwrap_or(u32::MAX), ..self.limits.clone() };
-        Supervisor::new("python", processes, limits, move |number, _| {
+        Supervisor::new("python", processes, limits, move |number| {
             let path = sockets.join(count.fetch_add(1, Ordering::Relaxed).to_string());
             let socket = UnixListener::bind(&path).context(format!("listening on {}", path.display()))?;
             let mut spawn = Spawn::new(&python).args(&args).stdin(socket);

@@ -44,6 +44,15 @@ async fn every_layer_keeps_the_contract() {
     layer_contract(|| vec![BoxMiddleware::new(RequestIds::new()), BoxMiddleware::new(AccessLog::new())]).await;
 }
 
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn the_cache_of_pages_keeps_the_contract() {
+    use purlin::layers::{CacheFor, PageCache};
+    layer_contract(PageCache::new).await;
+    layer_contract(|| PageCache::new().heuristics(true).validating(true).obey_clients(true)).await;
+    layer_contract(|| CacheFor::secs(60).tag("all")).await;
+}
+
 #[cfg(feature = "compression")]
 #[tokio::test]
 async fn compression_keeps_the_contract() {

@@ -5,6 +5,8 @@ mod access_log;
 mod auth;
 mod blocking;
 mod body_limit;
+#[cfg(feature = "cache")]
+mod cache;
 mod capabilities;
 mod cascade;
 #[cfg(all(feature = "cgi", unix))]
@@ -24,6 +26,7 @@ mod debugger;
 mod deploy;
 mod error_documents;
 mod error_pages;
+mod etags;
 #[cfg(all(feature = "cgi", unix))]
 mod fastcgi;
 #[cfg(feature = "tera")]
@@ -34,6 +37,8 @@ mod hosts;
 mod lint;
 mod log;
 mod method_override;
+#[cfg(feature = "cache")]
+mod page_cache;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod redirects;

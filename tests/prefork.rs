@@ -2,6 +2,9 @@
 //! around it.
 #![cfg(unix)]
 
+mod processes;
+
+use processes::{is_there, kill, tests};
 use purlin::capabilities::Capabilities;
 use purlin::config::{Listen, Runtime};
 use purlin::site::Start;
@@ -99,16 +102,6 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Str
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
-}
-
-fn is_there(pid: u32) -> bool {
-    // One that has ended and was not waited for has no command line any more.
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
-}
-
-fn kill(pid: u32) {
-    let killed = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -9 {pid}")]).status().unwrap();
-    assert!(killed.success());
 }
 
 async fn several_processes_answer_at_one_address() {
@@ -214,20 +207,7 @@ fn main() {
     if std::env::var_os("TEST_SERVE").is_some() {
         return served("127.0.0.1:0", true);
     }
-    let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let mut count = 0;
-    macro_rules! tests {
-        ($($test:ident)+) => {$(
-            if only.as_deref().is_none_or(|only| stringify!($test).contains(only)) {
-                let began = Instant::now();
-                let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), $test()).await });
-                assert!(done.is_ok(), "{} takes too long", stringify!($test));
-                println!("test {} ... ok ({:?})", stringify!($test), began.elapsed());
-                count += 1;
-            }
-        )+};
-    }
-    tests! {
+    tests! { runtime,
         several_processes_answer_at_one_address
         one_that_is_killed_loses_its_own_requests_and_is_back
         a_request_under_way_ends_before_the_server_does
@@ -236,5 +216,4 @@ fn main() {
         processes_end_when_the_server_is_killed
         a_runtime_for_each_core_does_not_go_with_it
     }
-    println!("test result: ok. {count} passed");
 }

@@ -4,7 +4,7 @@ use purlin::config::{Listen, Runtime, ServerConfig};
 use purlin::layers::{AccessLog, RequestIds};
 use purlin::server::{Bound, Server};
 use purlin::site::Stopping;
-use purlin::{Body, Error, Request, RequestExt, Response, Router, Service, Stack, StatusCode, get, handler};
+use purlin::{Body, Error, Request, RequestExt, Response, Router, Service, Stack, StatusCode, get, handler, post};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -277,6 +277,156 @@ async fn an_answer_is_not_kept_back_by_the_beginning_of_another_request() {
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await.unwrap();
         client.write_all(begun.as_bytes()).await.unwrap();
         until(&mut client, "<POST / a x>").await;
+    }
+}
+
+/// A connection that counts how often it is written to, and flushed, which hyper does whenever it is polled.
+struct Counted {
+    io: DuplexStream,
+    writes: Arc<AtomicUsize>,
+    flushes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn answers_to_requests_that_come_together_are_written_together() {
+    let (mut client, io) = tokio::io::duplex(1 << 20);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let io = Counted { io, writes: writes.clone(), flushes: Arc::default() };
+    tokio::spawn(async move { server().serve_connection(echoes(), io).await });
+    let requests: String = (0..40).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    client.write_all(requests.as_bytes()).await.unwrap();
+    let answers = until(&mut client, "<GET /39 a >").await;
+    for n in 0..40 {
+        assert!(answers.contains(&format!("<GET /{n} a >")), "{n}: {answers}");
+    }
+    // hyper answers sixteen at a time.
+    assert!(writes.load(Ordering::SeqCst) <= 4, "{writes:?}");
+    writes.store(0, Ordering::SeqCst);
+    client.write_all(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.write_all(GET).await.unwrap();
+    until(&mut client, "<GET / a >").await;
+    assert!(writes.load(Ordering::SeqCst) <= 2, "{writes:?}");
+}
+
+/// A body of one piece, and no end.
+struct Begun(bool);
+
+impl http_body::Body for Begun {
+    type Data = purlin::Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<purlin::Bytes>, Error>>> {
+        match std::mem::replace(&mut self.0, true) {
+            false => Poll::Ready(Some(Ok(http_body::Frame::data("a piece".into())))),
+            true => Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_handler_of_the_request_that_came_with_it() {
+    async fn never() -> &'static str {
+        std::future::pending().await
+    }
+    async fn endless() -> Body {
+        Body::new(Begun(false))
+    }
+    let app = || {
+        let routes = Router::new().route("/", get(async || "at once")).route("/never", get(never));
+        Stack::new().app(routes.route("/endless", get(endless)).route("/read", post(async |text: String| text)))
+    };
+    for (first, expected) in [("/", "at once"), ("/endless", "a piece\r\n")] {
+        for next in
+            ["GET /never HTTP/1.1\r\nHost: a\r\n\r\n", "POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx"]
+        {
+            let (mut client, _served) = connect(server(), app(), 4096);
+            client.write_all(format!("GET {first} HTTP/1.1\r\nHost: a\r\n\r\n{next}").as_bytes()).await.unwrap();
+            until(&mut client, expected).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_there_leave_before_a_connection_that_breaks() {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let app = || {
+        let half = async || Response::new(Body::new(Half { said: false, panics: false }));
+        let routes = Router::new().route("/", self::get(async || "the first")).route("/half", self::get(half));
+        Stack::new().app(routes)
+    };
+    for then in [
+        // Hung up right behind; an answer that fails; what is no request.
+        get("/") + &get("/"),
+        get("/half"),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+    ] {
+        let (mut client, _served) = connect(server(), app(), 4096);
+        client.write_all((get("/") + &then).as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let answers = rest(&mut client).await;
+        assert!(
+            answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("\r\n\r\nthe first"),
+            "{then}: {answers}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_answered_rests() {
+    let (mut client, io) = tokio::io::duplex(1 << 20);
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let io = Counted { io, writes: Arc::default(), flushes: flushes.clone() };
+    let large = async || "large ".repeat(1000);
+    let routes = Router::new().route("/", get(async || "small")).route("/large", get(large));
+    tokio::spawn(async move { server().serve_connection(Stack::new().app(routes), io).await });
+    for _ in 0..2 {
+        client.write_all(&[GET, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"].concat()).await.unwrap();
+        until(&mut client, "large large ").await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let before = flushes.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(flushes.load(Ordering::SeqCst), before);
+    }
+}
+
+#[tokio::test]
+async fn answers_to_requests_that_come_together_arrive_whole_at_a_client_that_takes_little() {
+    let (mut client, _served) = connect(server(), echoes(), 64);
+    let (mut reader, mut writer) = tokio::io::split(&mut client);
+    let requests: String = (0..100).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let (sent, answers) = tokio::join!(writer.write_all(requests.as_bytes()), until(&mut reader, "<GET /99 a >"));
+    sent.unwrap();
+    for n in 0..100 {
+        assert_eq!(answers.matches(&format!("<GET /{n} a >")).count(), 1, "{n}");
     }
 }
 

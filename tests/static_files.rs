@@ -160,6 +160,23 @@ async fn an_edit_shows_at_once() {
     assert_eq!(plain(&app, "/static/site.css").await.status(), 404);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn another_file_in_its_place_shows_at_once_though_it_has_its_time_and_length() {
+    let folder = Folder::new();
+    let app = app(folder.public());
+    let path = folder.0.join("public/site.css");
+    let (old, new) = (fs::read(&path).unwrap(), folder.0.join("new.css"));
+    assert_eq!(bytes(plain(&app, "/static/site.css").await).await, old);
+    let changed = old.to_ascii_uppercase();
+    assert_ne!(changed, old);
+    folder.write("new.css", &changed);
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&new).unwrap().set_modified(modified).unwrap();
+    fs::rename(&new, &path).unwrap();
+    assert_eq!(bytes(plain(&app, "/static/site.css").await).await, changed);
+}
+
 /// So many bytes in which every offset can be told.
 fn numbered(length: usize) -> Vec<u8> {
     (0u32..).flat_map(|n| n.to_be_bytes()).take(length).collect()

@@ -1,8 +1,11 @@
 //! `Workers`, with real processes: those that are started are this program once more, which therefore has no harness around it.
 
+mod processes;
+
+use processes::{is_there, kill, tests};
 use purlin::capabilities::Capabilities;
 use purlin::layers::{ErrorPages, RequestIds, Workers};
-use purlin::site::{About, Start};
+use purlin::site::{About, Start, Stopping};
 use purlin::{
     Body, BoxMiddleware, BoxService, Bytes, Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt,
     Result, Router, Server, Service, Stack, StatusCode, any, get,
@@ -112,6 +115,28 @@ async fn half() -> Response {
     Response::new(Body::stream(Endless(Some(20))))
 }
 
+/// One piece, and the last one when the server is about to stop.
+struct Events {
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pieces: std::slice::Iter<'static, &'static str>,
+}
+
+impl futures_core::Stream for Events {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+        if self.pieces.len() == 1 {
+            std::task::ready!(self.stopping.as_mut().poll(cx));
+        }
+        std::task::Poll::Ready(self.pieces.next().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))))
+    }
+}
+
+async fn events(mut stopping: Stopping) -> Response {
+    let stopping = Box::pin(async move { stopping.wait().await });
+    Response::new(Body::stream(Events { stopping, pieces: ["begun", "the end"].iter() }))
+}
+
 /// Becomes another protocol, in which all comes back in upper case.
 async fn shout(mut req: Request) -> Response {
     let upgrade = hyper::upgrade::on(&mut req);
@@ -144,6 +169,7 @@ fn routes() -> Router {
         .route("/endless", get(endless))
         .route("/half", get(half))
         .route("/pieces", get(async || PIECES.load(Ordering::SeqCst).to_string()))
+        .route("/events", get(events))
         .route("/shout", get(shout))
         .route("/hangs", get(async || std::future::pending::<String>().await))
         .route("/blocks", get(async || std::thread::sleep(Duration::from_secs(3600))))
@@ -237,22 +263,12 @@ async fn ask(address: SocketAddr, path: &str, more: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-fn is_there(pid: u32) -> bool {
-    // One that has ended and was not waited for has no command line any more.
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
-}
-
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !is_so().await {
         assert!(began.elapsed() < Duration::from_secs(10), "{what} does not come");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn kill(pid: u32) {
-    let killed = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -9 {pid}")]).status().unwrap();
-    assert!(killed.success());
 }
 
 async fn requests_are_answered_in_other_processes() {
@@ -471,6 +487,47 @@ async fn an_upgrade_passes_through() {
     site.stop().await;
 }
 
+/// A connection by which the worker sends pieces until it is about to stop, after the first of them.
+async fn listening(site: &Running) -> TcpStream {
+    let mut stream = TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.0\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"begun") {
+        heard.push(stream.read_u8().await.unwrap());
+    }
+    stream
+}
+
+async fn an_answer_that_goes_on_hears_of_the_servers_drain() {
+    // Longer than this test may take.
+    let limit = Duration::from_secs(600);
+    let site = Running::start("plain", Workers::new(2).drain(limit)).await;
+    let (mut one, mut other) = (listening(&site).await, listening(&site).await);
+    site.stop().await;
+    for stream in [&mut one, &mut other] {
+        let mut last = String::new();
+        stream.read_to_string(&mut last).await.unwrap();
+        assert_eq!(last, "the end");
+    }
+}
+
+async fn an_answer_that_goes_on_hears_that_its_worker_is_replaced() {
+    let limit = Duration::from_secs(600);
+    let site = Running::start("plain", Workers::new(1).max_requests(2).drain(limit)).await;
+    let mut stream = listening(&site).await;
+    let first = site.pid().await;
+    let mut last = String::new();
+    stream.read_to_string(&mut last).await.unwrap();
+    assert_eq!(last, "the end");
+    assert_ne!(site.pid().await, first);
+    // Those that come after it hear of the server's end too.
+    let mut stream = listening(&site).await;
+    site.stop().await;
+    last.clear();
+    stream.read_to_string(&mut last).await.unwrap();
+    assert_eq!(last, "the end");
+}
+
 async fn an_upload_of_some_size_arrives_whole() {
     let site = Running::start("plain", Workers::new(1)).await;
     let mut stream = TcpStream::connect(site.address).await.unwrap();
@@ -555,20 +612,7 @@ fn main() {
     if let Ok(name) = std::env::var(SITE) {
         return runtime.block_on(serve(&name, false)).unwrap();
     }
-    let only = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let mut count = 0;
-    macro_rules! tests {
-        ($($test:ident)+) => {$(
-            if only.as_deref().is_none_or(|only| stringify!($test).contains(only)) {
-                let began = Instant::now();
-                let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), $test()).await });
-                assert!(done.is_ok(), "{} takes too long", stringify!($test));
-                println!("test {} ... ok ({:?})", stringify!($test), began.elapsed());
-                count += 1;
-            }
-        )+};
-    }
-    tests! {
+    tests! { runtime,
         requests_are_answered_in_other_processes
         what_is_known_of_a_request_crosses_and_cannot_be_forged
         each_layer_starts_once_and_on_its_own_side
@@ -583,10 +627,11 @@ fn main() {
         a_slow_client_slows_the_worker_down
         a_body_whose_worker_dies_is_cut
         an_upgrade_passes_through
+        an_answer_that_goes_on_hears_of_the_servers_drain
+        an_answer_that_goes_on_hears_that_its_worker_is_replaced
         an_upload_of_some_size_arrives_whole
         workers_end_when_the_server_is_killed
         what_is_provided_above_is_missing_below
         without_a_server_all_stays_in_one_process
     }
-    println!("test result: ok. {count} passed");
 }

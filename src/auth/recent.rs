@@ -1,10 +1,11 @@
 //! `Recent`: which passwords were found right a moment ago, so that each request of a program is not hashed anew.
 
 use super::Password;
+use crate::lock::locked;
 use orion::hazardous::mac::hmac::sha256::{HmacSha256, SecretKey};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -78,7 +79,7 @@ impl Recent {
 
     /// No code but this module's runs under the lock, and nothing in it is left half-done by a panic.
     fn lock(&self) -> MutexGuard<'_, HashMap<Mac, Instant>> {
-        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.right)
     }
 
     /// A hash holds the salt of its account, so no account's password is taken for another's.

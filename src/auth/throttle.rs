@@ -1,12 +1,13 @@
 //! `Throttle`: how long who failed to sign in has to wait before the next attempt.
 
+use crate::lock::locked;
 use crate::{Error, Request, RequestExt, Result};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -227,7 +228,7 @@ fn less_one(failures: u32) -> u32 {
 
 /// No code but this module's runs under the lock, and nothing in it is left half-done by a panic.
 fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+    locked(table)
 }
 
 fn of_connection(req: &Request) -> Option<IpAddr> {

@@ -5,6 +5,7 @@ use super::current::Visitor;
 use super::keepsake::{self, DEVICE, Device, Keepsakes, REMEMBER};
 use super::throttle::Who;
 use super::{Account, CurrentUser, Password, PasswordHash, way_back};
+use crate::lock::locked;
 use crate::seal::SealError;
 use crate::session::{LazySession, OWN, Session};
 use crate::site::Needs;
@@ -13,7 +14,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, SET_COOKIE};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 /// Signs in and out; an argument of a handler below the layer [`SignIn`](crate::layers::SignIn).
@@ -362,7 +363,7 @@ impl Visit {
 
     /// No code but this module's runs under the lock, and nothing in it is left half-done by a panic.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 

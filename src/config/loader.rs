@@ -134,6 +134,8 @@ impl Loader {
             errors: settings.errors,
             reports: settings.reports,
             templates: settings.templates,
+            #[cfg(feature = "cache")]
+            cache: settings.cache,
             #[cfg(feature = "database")]
             database: settings.database,
             uploads: settings.uploads,
@@ -237,6 +239,8 @@ struct Settings {
     errors: ErrorsConfig,
     reports: ReportsConfig,
     templates: TemplatesConfig,
+    #[cfg(feature = "cache")]
+    cache: super::CacheConfig,
     #[cfg(feature = "database")]
     database: super::DatabaseConfig,
     uploads: UploadsConfig,

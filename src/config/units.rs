@@ -17,6 +17,34 @@ pub(crate) fn limit<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D:
     scalar(source, expected, |text| parse_duration(text).filter(|limit| !limit.is_zero()), |_| None)
 }
 
+/// The same where it may be left out.
+#[cfg(feature = "cache")]
+pub(crate) fn given_duration<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
+    duration(source).map(Some)
+}
+
+/// A size of some bytes where it may be left out.
+#[cfg(feature = "cache")]
+pub(crate) fn given_some_size<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
+    some_size(source).map(Some)
+}
+
+/// A part of a whole.
+#[cfg(feature = "cache")]
+pub(crate) fn part<'de, D: Deserializer<'de>>(source: D) -> Result<f64, D::Error> {
+    let number: f64 = serde::Deserialize::deserialize(source)?;
+    match (0.0..=1.0).contains(&number) {
+        true => Ok(number),
+        false => Err(D::Error::custom(format_args!("expected a number from 0 to 1 such as 0.8, found {number}"))),
+    }
+}
+
+/// The same where it may be left out.
+#[cfg(feature = "cache")]
+pub(crate) fn given_part<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64>, D::Error> {
+    part(source).map(Some)
+}
+
 /// A number of bytes: `2097152`, `"2 MiB"`, `"2MB"`.
 pub(crate) fn size<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
     scalar(source, "a number of bytes such as 65536, \"64 KiB\" or \"2 MiB\"", parse_size, Some)
@@ -69,7 +97,7 @@ pub(crate) fn log_filter<'de, D: Deserializer<'de>>(source: D) -> Result<String,
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     match unit {
         "ms" => Some(Duration::from_millis(number)),

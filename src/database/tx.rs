@@ -2,13 +2,14 @@
 
 use super::Dialect;
 use crate::extract::FromRequest;
+use crate::lock::locked;
 use crate::site::Needs;
 use crate::{Context, Error, Request, Response, ResponseExt, Result};
 use sqlx::{AssertSqlSafe, Pool, Transaction};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -189,7 +190,7 @@ impl<D: Dialect> Lent<D> {
 
     /// Nothing that can panic runs under the lock.
     fn lock(&self) -> MutexGuard<'_, State<D>> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 
     async fn take(self) -> Result<Tx<D>> {

@@ -118,7 +118,8 @@ impl Visit {
 
     /// Where a failure of it can be looked at.
     fn address_of(&self, record: &Record) -> String {
-        let host = self.trail.head().headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let headers = self.trail.head().headers();
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         format!("{}{PATH}/{}", own_origin(self.is_https, host), record.id)
     }
 }
@@ -145,7 +146,7 @@ impl Room {
     /// Keeps a failure, and gives a browser its page.
     async fn look_at(&self, visit: Visit, error: &Error, response: &mut Response) -> Result<()> {
         let head = visit.trail.head();
-        let wants_page = wants_html(&head.headers) && head.method != Method::HEAD;
+        let wants_page = wants_html(&head.headers()) && head.method != Method::HEAD;
         let status = response.status();
         // A 404 for curl is an answer, and nothing to look into.
         if !status.is_server_error() && !wants_page {

@@ -2,7 +2,8 @@
 
 use super::record::{Decoder, End, Kind, Protocol, Record, begin, put_record, put_stream};
 use super::{Connect, Connected, Duplex, Limits};
-use crate::cgi::{Either, Input, Log, Output, Progress, first};
+use crate::cgi::{Input, Log, Output, Progress};
+use crate::race::{Either, first};
 use crate::{Error, RequestId, Result};
 use bytes::{Bytes, BytesMut};
 use http::header::RETRY_AFTER;

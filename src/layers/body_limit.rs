@@ -1,6 +1,7 @@
 //! Refuses request bodies that are too large.
 
 use crate::request::MaxBody;
+use crate::service::then;
 use crate::site::About;
 use crate::{Middleware, Request, Response, Result, Service};
 
@@ -27,21 +28,20 @@ impl BodyLimit {
 }
 
 impl Middleware for BodyLimit {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        if req.body().is_empty() {
-            return Ok(next.call(req).await);
-        }
-        match req.extensions().get::<MaxBody>() {
-            // A limit further out is replaced, and its wrapper around the body stays.
-            Some(outer) => outer.set(self.bytes),
-            None => {
-                let limit = MaxBody::new(self.bytes);
-                let body = req.body_mut().take();
-                *req.body_mut() = body.limited(limit.clone());
-                req.extensions_mut().insert(limit);
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        if !req.body().is_empty() {
+            match req.extensions().get::<MaxBody>() {
+                // A limit further out is replaced, and its wrapper around the body stays.
+                Some(outer) => outer.set(self.bytes),
+                None => {
+                    let limit = MaxBody::new(self.bytes);
+                    let body = req.body_mut().take();
+                    *req.body_mut() = body.limited(limit.clone());
+                    req.extensions_mut().insert(limit);
+                }
             }
         }
-        Ok(next.call(req).await)
+        then(next.call(req), Ok)
     }
 
     fn describe(&self, about: &mut About) {

@@ -1,16 +1,18 @@
 //! Compresses answers, as the client likes.
 
 use crate::conditional::ETag;
-use crate::encode::{Quality, encode};
+use crate::encode::{Quality, Repeats, encode};
 use crate::media_type::{self, is_compressible};
-use crate::negotiate::{self, Coding, best_coding};
+use crate::negotiate::{self, Coding, Offered, best_coding};
+use crate::service::then;
 use crate::site::About;
 use crate::{Body, Middleware, Request, Response, Result, Service, StatusCode};
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE,
+    HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderValue, Method};
+use std::sync::Arc;
 
 /// Compresses answers by gzip, brotli, deflate or (with the feature `zstd`) zstd, as `Accept-Encoding` prefers (RFC 9110
 /// §12.5.3).
@@ -26,12 +28,18 @@ use http::{HeaderMap, HeaderValue, Method};
 /// request or answer (RFC 9111 §5.2). A client which refuses every coding, `identity` too, gets the answer as it is:
 /// §12.5.3 allows that, and a 406 would help nobody.
 ///
-/// Where a client likes several equally, as browsers do, zstd comes first, then gzip: for a page of 20 KiB they take 75 µs and
-/// 135 µs, brotli 235 µs, for lengths within 9 % of each other. Brotli gets smaller than that from quality 5 on, at up to
+/// Where a client likes several equally, as browsers do, zstd comes first, then gzip: for a page of 27 kB they take 83 µs and
+/// 153 µs, brotli 496 µs, for lengths within 9 % of each other. Brotli gets smaller than that from quality 5 on, at up to
 /// twenty times the work: worth it for files, once, as `site.css.br` beside `site.css`.
 ///
 /// A page that repeats what an attacker sent beside a secret can leak the secret by its compressed length (BREACH). Secrets on
 /// pages are to be masked anew for each answer, or such a page is sent with `Cache-Control: no-transform`.
+///
+/// A body at hand that comes again, to the byte, is compressed once: of those that came twice so many are kept as
+/// [`memory`](Compression::memory) holds. This answers nobody in place of the handler, which has run by then and decided who sees what;
+/// and what is found is compared in full. The time an answer takes could tell that the very same bytes were sent before: to those only
+/// who are sent these bytes themselves, and once, since by asking they make it true. What is one visitor's is not kept all the same:
+/// nothing that says `no-store` or `private`, or sets a cookie.
 ///
 /// ```
 /// use purlin::layers::Compression;
@@ -50,13 +58,14 @@ pub struct Compression {
     brotli: i32,
     gzip: i32,
     zstd: i32,
+    repeats: Option<Arc<Repeats>>,
 }
 
 impl Compression {
     /// The codings above, at the qualities where the next higher one costs more time than its bytes take on the way.
     pub fn new() -> Self {
-        let new = Self { min_size: 860, codings: Vec::new(), brotli: 4, gzip: 4, zstd: 3 };
-        new.codings(&[Coding::Zstd, Coding::Gzip, Coding::Brotli, Coding::Deflate])
+        let new = Self { min_size: 860, codings: Vec::new(), brotli: 4, gzip: 2, zstd: 3, repeats: None };
+        new.memory(4 << 20).codings(&[Coding::Zstd, Coding::Gzip, Coding::Brotli, Coding::Deflate])
     }
 
     /// A body of fewer bytes is left alone; 860 by default: with its headers it fits into one packet either way. A client that
@@ -77,7 +86,7 @@ impl Compression {
         self
     }
 
-    /// How hard a coding works: brotli 0 to 11 (4 by default), gzip and deflate 1 to 9 (4), zstd 1 to 22 (3).
+    /// How hard a coding works: brotli 0 to 11 (4 by default), gzip and deflate 1 to 9 (2), zstd 1 to 22 (3).
     pub fn quality(mut self, coding: Coding, quality: i32) -> Self {
         match coding {
             Coding::Brotli => self.brotli = quality.clamp(0, 11),
@@ -85,6 +94,14 @@ impl Compression {
             Coding::Zstd => self.zstd = quality.clamp(1, 22),
             Coding::Identity => {}
         }
+        self
+    }
+
+    /// How many bytes are held of bodies that came twice and of what they were compressed to; 4 MiB by default, and 0 for a site whose
+    /// pages all differ, or which wants nothing of an answer to stay in its memory.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.repeats = (most > 0).then(|| Arc::new(Repeats::new(most)));
         self
     }
 
@@ -97,16 +114,8 @@ impl Compression {
     }
 }
 
-impl Default for Compression {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Middleware for Compression {
-    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        let asked = Asked::by(&req, &self.codings);
-        let mut response = next.call(req).await;
+impl Compression {
+    fn compress(&self, mut response: Response, asked: &Asked) -> Result<Response> {
         if !asked.varies(&response) {
             return Ok(response);
         }
@@ -120,19 +129,34 @@ impl Middleware for Compression {
             return Ok(response);
         }
         let flush = is_event_stream(content_type(response.headers()));
+        let repeats = self.repeats.as_deref().filter(|_| is_for_all(response.headers()));
         let body = response.body_mut().take();
         // A handler that answers HEAD itself gives the length of the body it leaves out: the compressed one is not known.
         *response.body_mut() = match asked.head && body.is_empty() {
             true => Body::stream(Unknown),
-            false => encode(body, asked.coding, self.quality_of(asked.coding), flush)?,
+            false => encode(body, asked.coding, self.quality_of(asked.coding), flush, repeats)?,
         };
         mark(response.headers_mut(), asked.coding);
         Ok(response)
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Middleware for Compression {
+    fn handle(&self, req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let asked = Asked::by(&req, &self.codings);
+        then(next.call(req), move |response| self.compress(response, &asked))
     }
 
     fn describe(&self, about: &mut About) {
         let codings: Vec<_> = self.codings.iter().map(|coding| coding.token()).collect();
         about.option("codings", codings.join(",")).option("min_size", self.min_size);
+        about.share(Offered(self.codings.as_slice().into()));
     }
 }
 
@@ -154,7 +178,9 @@ impl Asked {
         let (mut coding, mut not_plain) = (Coding::Identity, false);
         if headers.contains_key(ACCEPT_ENCODING) && !no_transform(headers) {
             coding = best_coding(headers, codings).unwrap_or(Coding::Identity);
-            not_plain = coding != Coding::Identity && best_coding(headers, &[Coding::Identity]).is_none();
+            // Nothing is refused but by a weight, and few clients give one.
+            let weighs = headers.get_all(ACCEPT_ENCODING).iter().any(|line| line.as_bytes().contains(&b';'));
+            not_plain = weighs && coding != Coding::Identity && best_coding(headers, &[Coding::Identity]).is_none();
         }
         let copies: Vec<_> = headers.get_all(IF_NONE_MATCH).iter().cloned().collect();
         let for_less = !copies.is_empty() || headers.contains_key(IF_MODIFIED_SINCE) || headers.contains_key(RANGE);
@@ -208,8 +234,19 @@ fn content_type(headers: &HeaderMap) -> &str {
 }
 
 fn no_transform(headers: &HeaderMap) -> bool {
+    directives(headers).any(|directive| directive.eq_ignore_ascii_case("no-transform"))
+}
+
+/// Whether nothing says that the answer is one visitor's.
+fn is_for_all(headers: &HeaderMap) -> bool {
+    let own = |directive: &str| ["no-store", "private"].iter().any(|own| directive.eq_ignore_ascii_case(own));
+    !directives(headers).any(own) && !headers.contains_key(SET_COOKIE)
+}
+
+/// The names of the directives of `Cache-Control`.
+fn directives(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+    values.flat_map(|value| value.split(',')).map(|directive| directive.split('=').next().unwrap_or_default().trim())
 }
 
 /// The length of the body, or, of an answer to HEAD without one, that which it announces.

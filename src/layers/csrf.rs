@@ -2,6 +2,7 @@
 
 use crate::csrf::{CsrfToken, ExemptRoutes, FIELD, HEADER, Source, TrustedOrigin};
 use crate::request::OriginalMethod;
+use crate::service::{Answer, Step};
 use crate::session::{LazySession, Session};
 use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, Result, Service, ahead};
@@ -124,21 +125,24 @@ impl Csrf {
 }
 
 impl Middleware for Csrf {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
         let safe = matches!(*req.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-        if safe || self.is_exempt(&req) {
-            return Ok(next.call(req).await);
+        let source = if safe || self.is_exempt(&req) {
+            Source::Here
+        } else {
+            let trusted = self.started.get().map_or(&[][..], |started| &started.trusted);
+            Source::of(&req, trusted)
+        };
+        if let Source::Here = source {
+            return Answer::below(next.call(req), |response| Step::Done(Ok(response)));
         }
-        let trusted = self.started.get().map_or(&[][..], |started| &started.trusted);
-        match Source::of(&req, trusted) {
-            Source::Here => {}
-            Source::Elsewhere(why) => {
+        Answer::own(async move {
+            if let Source::Elsewhere(why) = source {
                 return Err(refused(format!("the request was made on another site: {why}"), Why::Elsewhere));
             }
-            // Boxed, so that other requests have no room kept for it.
-            Source::Unknown => Box::pin(self.check_token(&mut req)).await?,
-        }
-        Ok(next.call(req).await)
+            self.check_token(&mut req).await?;
+            Ok(next.call(req).await)
+        })
     }
 
     fn describe(&self, about: &mut About) {

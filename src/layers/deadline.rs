@@ -1,8 +1,8 @@
 //! Answers 503 when the stack below takes too long.
 
+use crate::service::then;
 use crate::site::About;
-use crate::{Context, Error, Middleware, Request, Response, Result, Service};
-use std::pin::pin;
+use crate::{Error, Middleware, Request, Response, Result, Service};
 use std::time::Duration;
 
 /// Bounds the time between a request arriving and its response's head leaving.
@@ -26,12 +26,13 @@ impl Deadline {
 }
 
 impl Middleware for Deadline {
-    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        // Pinned here: the future of all that is below is some kilobytes, and would be moved into the timer's.
-        let answer = tokio::time::timeout(self.limit, pin!(next.call(req))).await;
-        answer
-            .map_err(Error::unavailable)
-            .context(format!("answering within {:?} (setting `answer_within`)", self.limit))
+    fn handle(&self, req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        then(tokio::time::timeout(self.limit, next.call(req)), |answer| {
+            answer.map_err(|passed| {
+                Error::unavailable(passed)
+                    .context(format!("answering within {:?} (setting `answer_within`)", self.limit))
+            })
+        })
     }
 
     fn describe(&self, about: &mut About) {

@@ -5,10 +5,12 @@ use crate::document::Detailed;
 use crate::error::Answer;
 use crate::failure::{Accept, Failure, Format, lacks_page};
 use crate::negotiate;
+use crate::panic::caught;
 use crate::recording;
 use crate::report::{Desk, Evidence, Origin, Redaction, Reporter, Trail, Watcher};
 use crate::request::CspNonce;
 use crate::response::CarriedError;
+use crate::service::{Answer as Answering, Step, lazily};
 use crate::site::{About, Start};
 use crate::template::{Engine, Facts, Links};
 use crate::{
@@ -19,7 +21,6 @@ use http::header::{
     LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use std::pin::pin;
 use std::sync::Arc;
 
 /// Gives a page to every answer of 400 and above that has none: one that carries an error, or a bare status.
@@ -240,7 +241,7 @@ impl ErrorPages {
         let view = View::new(name, context);
         let links = Links::new(self.desk.shared_site().cloned(), failure.route.cloned());
         // Also a panic in it must not take the answer away.
-        let page = crate::panic::caught(failure.facts.render(engine, &view, links)).await.flatten();
+        let page = caught(failure.facts.render(engine, &view, links)).await.flatten();
         page.inspect_err(|error| {
             tracing::error!(
                 template = view.template(),
@@ -349,7 +350,7 @@ struct Case {
 }
 
 impl Middleware for ErrorPages {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
         let facts = Facts::of(&mut req);
         let accept = Accept::of(&req);
         let details = self.details && !is_strangers(&req);
@@ -359,18 +360,25 @@ impl Middleware for ErrorPages {
         let wanted = details || self.desk.is_staffed();
         let trail = wanted.then(|| Trail::begin(&mut req, self.desk.lines));
         let recording = trail.as_ref().and_then(|trail| trail.recording().cloned());
-        // Where a handler panicked, the router has caught that; a layer in between is as likely to.
-        let caught = crate::panic::caught(recording::watched(recording, pin!(next.call(req)))).await;
-        let mut response = caught.unwrap_or_else(Response::from);
-        let lacks_page = lacks_page(&response, &facts.method);
-        if lacks_page || (trail.is_some() && response.error().is_some()) {
-            // Boxed, so that answers which do not fail have no room kept for it.
-            return Ok(Box::pin(self.told(response, Case { facts, accept, trail, lacks_page, details })).await);
-        }
-        if let Some(trail) = trail.filter(|_| response.body().as_bytes().is_none()) {
-            Watcher::over(&mut response, self.desk.clone(), trail);
-        }
-        Ok(response)
+        // Where a handler panicked, the router has caught that; a layer in between is as likely to, and some work before they are
+        // polled.
+        let answer = caught(recording::watched(recording, lazily(move || next.call(req))));
+        Answering::below(answer, move |caught| {
+            let mut response = caught.unwrap_or_else(Response::from);
+            let lacks_page = lacks_page(&response, &facts.method);
+            if lacks_page || (trail.is_some() && response.error().is_some()) {
+                let case = Case { facts, accept, trail, lacks_page, details };
+                return Step::Later(Box::pin(async move { Ok(self.told(response, case).await) }));
+            }
+            match trail {
+                Some(trail) if response.body().as_bytes().is_none() => {
+                    Watcher::over(&mut response, self.desk.clone(), trail);
+                }
+                Some(trail) => trail.end(),
+                None => {}
+            }
+            Step::Done(Ok(response))
+        })
     }
 
     fn describe(&self, about: &mut About) {

@@ -2,6 +2,7 @@
 
 use crate::lint::between::{self, Below, Read, Record};
 use crate::lint::{self, Asked, Reading, Rule, Side, Violation, rule};
+use crate::service::then;
 use crate::site::{About, Start};
 use crate::{Body, Bytes, Error, MatchedRoute, Middleware, Request, Response, Result, Service};
 use http_body::{Body as _, Frame, SizeHint};
@@ -166,13 +167,12 @@ impl Default for Lint {
 }
 
 impl Middleware for Lint {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        if !self.on {
-            return Ok(next.call(req).await);
-        }
-        let watch = self.begin(&mut req);
-        let response = next.call(req).await;
-        self.end(watch, response)
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let watch = self.on.then(|| Box::new(self.begin(&mut req)));
+        then(next.call(req), |response| match watch {
+            Some(watch) => self.end(*watch, response),
+            None => Ok(response),
+        })
     }
 
     fn describe(&self, about: &mut About) {

@@ -7,6 +7,8 @@ mod basic_auth;
 mod bearer_auth;
 mod blocking;
 mod body_limit;
+#[cfg(feature = "cache")]
+mod cache_for;
 #[cfg(feature = "database")]
 mod commit_when;
 #[cfg(feature = "compression")]
@@ -18,10 +20,13 @@ mod deadline;
 mod debugger;
 mod error_documents;
 mod error_pages;
+mod etags;
 mod field_limit;
 mod forwards;
 mod lint;
 mod method_override;
+#[cfg(feature = "cache")]
+mod page_cache;
 mod redirects;
 mod request_ids;
 #[cfg(feature = "auth")]
@@ -48,6 +53,8 @@ pub use basic_auth::BasicAuth;
 pub use bearer_auth::BearerAuth;
 pub use blocking::Blocking;
 pub use body_limit::BodyLimit;
+#[cfg(feature = "cache")]
+pub use cache_for::CacheFor;
 #[cfg(feature = "database")]
 pub use commit_when::CommitWhen;
 #[cfg(feature = "compression")]
@@ -59,10 +66,13 @@ pub use deadline::Deadline;
 pub use debugger::Debugger;
 pub use error_documents::ErrorDocuments;
 pub use error_pages::ErrorPages;
+pub use etags::ETags;
 pub use field_limit::FieldLimit;
 pub use forwards::Forwards;
 pub use lint::Lint;
 pub use method_override::MethodOverride;
+#[cfg(feature = "cache")]
+pub use page_cache::PageCache;
 pub use redirects::{Redirects, Slash};
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]

@@ -1,8 +1,11 @@
 //! Gives every request an id.
 
+use crate::service::then;
 use crate::site::About;
 use crate::{Middleware, Request, RequestId, Response, Result, Service};
+use bytes::BytesMut;
 use http::HeaderName;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The header that carries the id, of the answer and (from a trusted proxy) of the request.
@@ -16,7 +19,8 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 #[derive(Debug)]
 pub struct RequestIds {
     trust_client: bool,
-    process: u64,
+    /// What ids of this process begin with.
+    process: [u8; 12],
     count: AtomicU64,
 }
 
@@ -28,6 +32,7 @@ impl RequestIds {
             let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
             now.as_nanos() as u64
         });
+        let process = std::array::from_fn(|at| digit(process >> (5 * at)));
         Self { trust_client: false, process, count: AtomicU64::new(0) }
     }
 
@@ -38,16 +43,33 @@ impl RequestIds {
     }
 
     fn next_id(&self) -> Option<RequestId> {
-        // 12 characters of process, 8 of count, 5 bits each: the count comes round after 10^12 requests.
-        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let mut id = [0; 20];
-        for (at, digit) in id.iter_mut().enumerate() {
-            let (source, shift) = if at < 12 { (self.process, 5 * at) } else { (count, 5 * (19 - at)) };
-            *digit = DIGITS[(source >> shift) as usize & 31];
+        thread_local! {
+            /// Ids are cut from one piece of memory, which is used again when those of before have gone.
+            static PIECE: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(64 * LENGTH));
         }
-        RequestId::new(std::str::from_utf8(&id).ok()?)
+        // The count comes round after 10^12 requests.
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; LENGTH];
+        id[..12].copy_from_slice(&self.process);
+        for (at, place) in id[12..].iter_mut().enumerate() {
+            *place = digit(count >> (5 * (7 - at)));
+        }
+        let id = PIECE.try_with(|piece| {
+            let mut piece = piece.borrow_mut();
+            piece.extend_from_slice(&id);
+            piece.split().freeze()
+        });
+        RequestId::of_digits(id.ok()?)
     }
+}
+
+/// How long an id is: 12 characters of process, 8 of count, 5 bits each.
+const LENGTH: usize = 20;
+
+/// The lowest 5 bits as a character.
+fn digit(bits: u64) -> u8 {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    DIGITS[bits as usize & 31]
 }
 
 impl Default for RequestIds {
@@ -57,16 +79,19 @@ impl Default for RequestIds {
 }
 
 impl Middleware for RequestIds {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
         let sent = if self.trust_client { req.headers().get(X_REQUEST_ID) } else { None };
         let sent = sent.and_then(|value| RequestId::new(value.to_str().ok()?));
-        let Some(id) = sent.or_else(|| self.next_id()) else {
-            return Ok(next.call(req).await);
-        };
-        req.extensions_mut().insert(id.clone());
-        let mut response = next.call(req).await;
-        response.headers_mut().insert(X_REQUEST_ID, id.as_header().clone());
-        Ok(response)
+        let id = sent.or_else(|| self.next_id());
+        if let Some(id) = &id {
+            req.extensions_mut().insert(id.clone());
+        }
+        then(next.call(req), |mut response| {
+            if let Some(id) = id {
+                response.headers_mut().insert(X_REQUEST_ID, id.into_header());
+            }
+            Ok(response)
+        })
     }
 
     fn describe(&self, about: &mut About) {

@@ -1,6 +1,7 @@
 //! Sets the headers that tell browsers to be careful.
 
 use crate::request::CspNonce;
+use crate::service::then;
 use crate::site::About;
 use crate::{Error, Middleware, Request, RequestExt, Response, Result, Service};
 use http::header::{
@@ -107,25 +108,17 @@ impl SecurityHeaders {
     }
 }
 
-impl Default for SecurityHeaders {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Middleware for SecurityHeaders {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        let https = self.always_https || req.is_https();
-        let nonce = CspNonce::default();
-        if self.policy.is_some() {
-            req.extensions_mut().insert(nonce.clone());
-        }
-        let mut response = next.call(req).await;
+impl SecurityHeaders {
+    fn add_to(&self, mut response: Response, https: bool, nonce: &CspNonce) -> Result<Response> {
         let headers = response.headers_mut();
         // At once: a map that grows step by step is hashed again at each.
         headers.reserve(self.fixed.len() + 2);
+        // Nearly no answer has one of them by itself; else each is not looked for before it is added.
+        let has_own = headers.keys().any(|name| self.fixed.contains_key(name));
         for (name, value) in &self.fixed {
-            headers.entry(name).or_insert_with(|| value.clone());
+            if !has_own || !headers.contains_key(name) {
+                headers.append(name, value.clone());
+            }
         }
         if let Some(policy) = &self.policy {
             let entry = headers.entry(CONTENT_SECURITY_POLICY);
@@ -140,6 +133,23 @@ impl Middleware for SecurityHeaders {
             headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
         Ok(response)
+    }
+}
+
+impl Default for SecurityHeaders {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Middleware for SecurityHeaders {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let https = self.always_https || req.is_https();
+        let nonce = CspNonce::default();
+        if self.policy.is_some() {
+            req.extensions_mut().insert(nonce.clone());
+        }
+        then(next.call(req), move |response| self.add_to(response, https, &nonce))
     }
 
     fn describe(&self, about: &mut About) {

@@ -2,6 +2,7 @@
 
 use crate::cookie::SameSite;
 use crate::request::Beside;
+use crate::service::{Answer, Step};
 use crate::session::{LazySession, Origin, Session, Store};
 use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, ResponseExt, Result, Service};
@@ -154,25 +155,13 @@ impl Sessions {
     }
 }
 
-impl Middleware for Sessions {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        let https = self.https || req.is_https();
-        let lazy = LazySession::new(&self.origin, https, &req);
-        let beside = Beside::of(&mut req);
-        beside.session = Some(lazy.clone());
-        if let Some(trail) = &beside.trail {
-            trail.leave_session(&lazy);
-        }
-        let mut response = next.call(req).await;
-        let Some(session) = lazy.loaded() else {
-            lazy.end();
-            return Ok(response);
-        };
+impl Sessions {
+    /// Writes the session, and what the answer has to say of it.
+    async fn save(&self, session: Session, https: bool, mut response: Response) -> Result<Response> {
         let failed = response.error().is_some() || response.status().is_server_error();
         // One without a stored session is the same for everybody who has none.
         let mut personal = !session.is_new();
-        // Boxed, so that requests which touch no session have no room kept for it.
-        match Box::pin(self.origin.save(session, https, failed)).await {
+        match self.origin.save(&session, https, failed).await {
             Ok(Some(cookie)) => {
                 response.headers_mut().append(SET_COOKIE, cookie);
                 personal = true;
@@ -189,6 +178,25 @@ impl Middleware for Sessions {
             response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
         }
         Ok(response)
+    }
+}
+
+impl Middleware for Sessions {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let https = self.https || req.is_https();
+        let lazy = LazySession::new(&self.origin, https, &req);
+        let beside = Beside::of(&mut req);
+        beside.session = Some(lazy.clone());
+        if let Some(trail) = &beside.trail {
+            trail.leave_session(&lazy);
+        }
+        Answer::below(next.call(req), move |response| match lazy.loaded() {
+            Some(session) => Step::Later(Box::pin(self.save(session.clone(), https, response))),
+            None => {
+                lazy.end();
+                Step::Done(Ok(response))
+            }
+        })
     }
 
     fn describe(&self, about: &mut About) {

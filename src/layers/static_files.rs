@@ -4,11 +4,14 @@ use crate::files::Files;
 use crate::site::{About, Start};
 use crate::{
     Assets, Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, Result, Service, StaticUrls,
+    spare,
 };
 use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode};
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// What browsers and robots ask for at the root, by convention.
 const AT_ROOT: [&str; 6] =
@@ -101,12 +104,12 @@ impl StaticFiles {
     }
 
     /// The answer, if the request is for one of the files.
-    async fn answer(&self, req: &Request) -> Result<Option<Response>> {
+    fn answer(&self, req: &Request) -> Result<Option<Response>> {
         let path = req.uri().path();
         let Some(rest) = path.strip_prefix(self.at.as_str()).and_then(|rest| rest.strip_prefix('/')) else {
             let name = path.strip_prefix('/').unwrap_or_default();
             if AT_ROOT.contains(&name) {
-                return self.files().answer(req.method(), req.headers(), name).await;
+                return self.files().answer(req.method(), req.headers(), name);
             }
             return Ok(None);
         };
@@ -114,9 +117,9 @@ impl StaticFiles {
             return Ok(None);
         };
         if name.is_empty() || name.ends_with('/') {
-            return self.files().answer(req.method(), req.headers(), &format!("{name}index.html")).await;
+            return self.files().answer(req.method(), req.headers(), &format!("{name}index.html"));
         }
-        let found = self.files().answer(req.method(), req.headers(), &name).await?;
+        let found = self.files().answer(req.method(), req.headers(), &name)?;
         if found.is_none() && self.files().contains(&format!("{name}/index.html")) {
             return Ok(Some(with_slash(req)));
         }
@@ -144,13 +147,16 @@ fn with_slash(req: &Request) -> Response {
 }
 
 impl Middleware for StaticFiles {
-    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
-        if (req.method() == Method::GET || req.method() == Method::HEAD)
-            && let Some(response) = self.answer(&req).await?
-        {
-            return Ok(response);
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let reads = req.method() == Method::GET || req.method() == Method::HEAD;
+        let answer = if reads { self.answer(&req) } else { Ok(None) };
+        match answer.transpose() {
+            Some(answer) => {
+                spare::keep(&mut req);
+                Answer::Found { answer: Some(answer) }
+            }
+            None => Answer::Passed { passed: next.call(req) },
         }
-        Ok(next.call(req).await)
     }
 
     fn describe(&self, about: &mut About) {
@@ -173,6 +179,30 @@ impl Middleware for StaticFiles {
     }
 }
 
+pin_project_lite::pin_project! {
+    /// The answer of a file, or of what stands below. An `async fn` would have room for the request of each that passes.
+    #[project = AnswerProjection]
+    enum Answer<F> {
+        Found { answer: Option<Result<Response>> },
+        Passed { #[pin] passed: F },
+    }
+}
+
+impl<F: Future<Output = Response>> Future for Answer<F> {
+    type Output = Result<Response>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response>> {
+        match self.project() {
+            AnswerProjection::Passed { passed } => passed.poll(cx).map(Ok),
+            AnswerProjection::Found { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(answer),
+                None => panic!("a future was polled after it had been ready"),
+            },
+        }
+    }
+}
+
 /// What a file's name may have in it and a URL's path may not.
 const IN_A_PATH: &percent_encoding::AsciiSet =
     &percent_encoding::CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
@@ -191,7 +221,7 @@ impl Service for FileService {
                 .header(ALLOW, HeaderValue::from_static("GET, HEAD"))
                 .into();
         }
-        match self.files.answer(&req).await {
+        match self.files.answer(&req) {
             Ok(Some(response)) => response,
             Ok(None) => Error::not_found(format!("no public file at {}", req.original_path())).into(),
             Err(error) => error.into(),

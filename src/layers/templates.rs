@@ -1,5 +1,6 @@
 //! Renders the views that handlers return.
 
+use crate::service::{Answer, Step};
 use crate::site::{About, Site, Start};
 use crate::template::{Engine, Facts, Links};
 use crate::{Body, MatchedRoute, Middleware, Request, RequestId, Response, Result, Service, View};
@@ -49,13 +50,8 @@ impl Templates {
     }
 }
 
-impl Middleware for Templates {
-    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
-        let facts = Facts::of(&mut req);
-        let mut response = next.call(req).await;
-        let Some(view) = response.extensions_mut().remove::<View>() else {
-            return Ok(response);
-        };
+impl Templates {
+    async fn render(&self, facts: Facts, view: View, mut response: Response) -> Result<Response> {
         let route = response.extensions().get::<MatchedRoute>();
         let links = Links::new(self.site.get().cloned(), route.cloned());
         let page = facts.render(&*self.engine, &view, links).await;
@@ -72,6 +68,16 @@ impl Middleware for Templates {
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().entry(CONTENT_TYPE).or_insert_with(|| view.media_type());
         Ok(response)
+    }
+}
+
+impl Middleware for Templates {
+    fn handle(&self, mut req: Request, next: &impl Service) -> impl Future<Output = Result<Response>> + Send {
+        let facts = Facts::of(&mut req);
+        Answer::below(next.call(req), |mut response: Response| match response.extensions_mut().remove() {
+            Some(view) => Step::Later(Box::pin(self.render(facts, view, response))),
+            None => Step::Done(Ok(response)),
+        })
     }
 
     fn describe(&self, about: &mut About) {

@@ -1,16 +1,17 @@
 //! Runs the rest of the stack in processes of its own.
 
 use crate::crossing;
+use crate::lock::locked;
 use crate::proxy::passing::{arriving, leaving};
 use crate::proxy::pool::{Address, Failed, Lease, Patience, Pool};
 use crate::proxy::tunnel::tunnel;
-use crate::proxy::{end_to_end, join_cookies, listed, locked};
+use crate::proxy::{end_to_end, join_cookies, listed};
 use crate::request::CspNonce;
 use crate::server::worker;
-use crate::site::{About, Start};
+use crate::site::{About, Start, Stopping};
 use crate::spawn::Spawn;
 use crate::supervisor::{Folder, Limits, Process, Supervisor};
-use crate::{Body, Context as _, Error, Middleware, Request, Response, Result, Service};
+use crate::{Body, Connection, Context as _, Error, Middleware, Request, RequestExt, Response, Result, Service};
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, TE, UPGRADE};
 use http::{HeaderValue, StatusCode, Version};
@@ -21,7 +22,7 @@ use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ use std::time::Duration;
 ///   crash loop after a pause, which doubles up to half a second, or to 30 seconds where it does not even start. A request of which nothing was sent yet goes to another process.
 /// - **What is kept in memory** is kept by each process for itself, which [`Capabilities`](crate::capabilities::Capabilities)
 ///   tell. Sessions belong into a cookie or a database then.
-/// - **A drain** is heard of late: [`Stopping`](crate::site::Stopping) tells below when the process itself is to end, which is when
-///   nothing is left in it, or at the end of the drain. Streams that go on belong above.
+/// - **A drain** is heard of below when it begins, by [`Stopping`](crate::site::Stopping): that of the server, and that of a process
+///   which is replaced.
 /// - **Without a server**, in tests and for the command `request`, all stays in one process. So it does for a second
 ///   `Workers` below this one.
 ///
@@ -69,6 +70,8 @@ pub struct Workers {
     patience: Patience,
     env: Vec<(String, String)>,
     crew: OnceLock<Supervisor<Worker>>,
+    /// Whether somebody waits for the drain of the server, to pass it on.
+    listens: Once,
 }
 
 /// By which one process is asked.
@@ -100,6 +103,7 @@ impl Workers {
             patience: Patience { connect: Duration::from_secs(5), answer: Duration::from_secs(60), idle: QUIET },
             env: Vec::new(),
             crew: OnceLock::new(),
+            listens: Once::new(),
         }
     }
 
@@ -162,6 +166,15 @@ impl Workers {
     }
 
     async fn pass(&self, crew: &Supervisor<Worker>, mut req: Request) -> Result<Response> {
+        self.listens.call_once(|| {
+            // Only requests know of it: the site itself stops when they have been answered.
+            let mut stopping = req.connection().map_or_else(Stopping::never, Connection::stopping);
+            let crew = crew.clone();
+            tokio::spawn(async move {
+                stopping.wait().await;
+                crew.soon();
+            });
+        });
         let nonce = req.extensions().get::<CspNonce>().cloned();
         let upgrade = upgrade_of(&mut req);
         let (name, crossing) = crossing::depart(&req)?;
@@ -334,7 +347,7 @@ impl Middleware for Workers {
         let kept = self.limits.at_once as usize;
         let count = std::sync::atomic::AtomicU64::new(0);
         let env = self.env.clone();
-        let crew = Supervisor::new("worker", self.processes, limits, move |number, _| {
+        let crew = Supervisor::new("worker", self.processes, limits, move |number| {
             let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let path = place.join(format!("{number}-{count}"));
             let socket = UnixListener::bind(&path).context(format!("listening on unix:{}", path.display()))?;

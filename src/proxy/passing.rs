@@ -1,7 +1,8 @@
 //! Bodies on their way through: as they leave, and as they arrive.
 
 use super::pool::Lease;
-use super::{end_to_end, late, locked};
+use super::{end_to_end, late};
+use crate::lock::locked;
 use crate::{Body, Error, Response, Result};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};

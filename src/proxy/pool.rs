@@ -1,7 +1,8 @@
 //! The kept connections to one server.
 
+use super::late;
 use super::passing::Sent;
-use super::{late, locked};
+use crate::lock::locked;
 use crate::{Body, Context as _, Error, Result};
 use bytes::Bytes;
 use http::StatusCode;

@@ -1,7 +1,7 @@
 //! A tunnel: two connections that have become something else than HTTP, joined.
 
-use super::locked;
 use super::pool::Lease;
+use crate::lock::locked;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;

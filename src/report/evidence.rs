@@ -188,15 +188,16 @@ fn request(head: &Head, left: &Left, scrubber: &mut Scrubber<'_>) -> RequestFact
     let body = left.body.as_ref();
     let query = pairs(head.uri.query().unwrap_or_default().as_bytes(), scrubber);
     let mut headers = Vec::new();
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name != COOKIE) {
+    let sent = head.headers();
+    for (name, value) in sent.iter().filter(|(name, _)| *name != COOKIE) {
         let value = String::from_utf8_lossy(value.as_bytes());
         let value = if value.contains("://") { url_in_header(&value, scrubber) } else { value.into_owned() };
         headers.push((name.as_str().to_owned(), scrubber.named(name.as_str(), value)));
     }
-    let cookies = crate::cookie::pairs(head.headers.get_all(COOKIE));
+    let cookies = crate::cookie::pairs(sent.get_all(COOKIE));
     let cookies = cookies.map(|(name, value)| (name.to_owned(), scrubber.hidden(value))).collect();
     // Whatever of the line was no cookie.
-    head.headers.get_all(COOKIE).iter().for_each(|line| {
+    sent.get_all(COOKIE).iter().for_each(|line| {
         scrubber.hidden(&String::from_utf8_lossy(line.as_bytes()));
     });
     let content_type = body.and_then(|body| body.content_type.as_ref()?.to_str().ok()).unwrap_or_default();

@@ -2,12 +2,13 @@
 
 use crate::forwarded::Client;
 use crate::recording::Recording;
-use crate::request::Beside;
+use crate::request::{Beside, original_uri};
 use crate::session::LazySession;
 use crate::{Connection, Request, RequestExt, RequestId, View};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,17 +20,20 @@ pub(crate) struct Trail {
     recording: Option<Recording>,
 }
 
+#[derive(Default)]
 struct Facts {
     head: Head,
     left: Mutex<Left>,
 }
 
 /// The request, without its body.
+#[derive(Default)]
 pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    /// A list, which takes half of what a map takes: it is read where something has failed, and made for each request.
+    lines: Vec<(HeaderName, HeaderValue)>,
     pub(crate) peer: Option<SocketAddr>,
     /// Who the client is, where a trusted proxy said so.
     pub(crate) client: Option<Client>,
@@ -55,33 +59,68 @@ pub(super) struct ReadBody {
 }
 
 impl Head {
-    fn of(req: &Request) -> Self {
-        let original = req.extensions().get::<crate::request::OriginalUri>().map(|original| &original.0);
-        Self {
-            method: req.method().clone(),
-            uri: original.unwrap_or_else(|| req.uri()).clone(),
-            version: req.version(),
-            headers: req.headers().clone(),
-            peer: req.connection().and_then(Connection::peer),
-            client: req.extensions().get().copied(),
-        }
+    /// Takes what is to be known of a request.
+    fn note(&mut self, req: &Request) {
+        self.method = req.method().clone();
+        self.uri = original_uri(req).clone();
+        self.version = req.version();
+        self.lines.clear();
+        self.lines.extend(req.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+        self.peer = req.connection().and_then(Connection::peer);
+        self.client = req.extensions().get().copied();
     }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.lines.len());
+        for (name, value) in &self.lines {
+            headers.append(name, value.clone());
+        }
+        headers
+    }
+}
+
+thread_local! {
+    /// What the last trail of this thread leaves that nobody asked for.
+    static SPARE: Cell<Option<(Arc<Facts>, Option<Recording>)>> = const { Cell::new(None) };
 }
 
 impl Trail {
     /// Begins one, which records at most so many lines of the log. Below another it goes on with what that one has.
     pub(crate) fn begin(req: &mut Request, lines: usize) -> Self {
+        let (spare, recording) = SPARE.try_with(Cell::take).ok().flatten().unzip();
         let facts = match Self::of(req) {
             Some(outer) => outer.facts.clone(),
-            None => Arc::new(Facts { head: Head::of(req), left: Mutex::default() }),
+            None => {
+                let mut facts: Arc<Facts> = spare.unwrap_or_default();
+                // In nobody else's hands: it is new, or `end` has seen to that.
+                if let Some(facts) = Arc::get_mut(&mut facts) {
+                    facts.head.note(req);
+                }
+                facts
+            }
         };
-        let recording = (lines > 0).then(|| Recording::new(lines));
+        let recording = (lines > 0).then(|| Recording::new(lines, recording.flatten()));
         let trail = Self { facts, recording };
         if let Some(id) = req.id() {
             trail.locked().id = Some(id.clone());
         }
         Beside::of(req).trail = Some(trail.clone());
         trail
+    }
+
+    /// Ends one that has led nowhere. If it is in nobody else's hands, what it is made of serves the next request of this thread.
+    pub(crate) fn end(self) {
+        let Self { mut facts, recording } = self;
+        if let Some(left) = Arc::get_mut(&mut facts) {
+            if let Some(session) = left.left.get_mut().unwrap_or_else(PoisonError::into_inner).session.take() {
+                session.end();
+            }
+            // They are the visitor's, and lie in the connection's buffer, which is to be free for what comes next.
+            let mut lines = std::mem::take(&mut left.head.lines);
+            lines.clear();
+            *left = Facts { head: Head { lines, ..Head::default() }, left: Mutex::default() };
+            let _ = SPARE.try_with(|spare| spare.set(Some((facts, recording))));
+        }
     }
 
     /// That of a request.

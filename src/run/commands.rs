@@ -344,8 +344,12 @@ mod files {
 #[cfg(not(feature = "deploy"))]
 mod files {
     use crate::config::{Config, Listen};
+    use crate::run::Registered;
     use crate::server::Bound;
     use crate::{BoxService, Error, Result, Service};
+
+    /// What is opened: nothing.
+    pub(in crate::run) enum Opened {}
 
     fn none<T>() -> Result<T> {
         Err(Error::internal("applications from a file need Purlin's feature `deploy`"))
@@ -356,32 +360,37 @@ mod files {
         _: &[(String, String)],
         _: Config,
         _: impl FnOnce(Config) -> Result<S> + Send + 'static,
-        (): (),
-    ) -> Result<()> {
+        _: Registered,
+    ) -> Result<Opened> {
         none()
     }
 
-    pub(in crate::run) fn app((): &()) -> Result<BoxService> {
+    pub(in crate::run) fn app(_: &Opened) -> Result<BoxService> {
         none()
     }
 
-    pub(in crate::run) fn check_file((): &()) -> Result<()> {
+    pub(in crate::run) fn check_file(_: &Opened) -> Result<()> {
         none()
     }
 
-    pub(in crate::run) fn bind((): &(), _: &[Listen], _: &str, _: bool) -> Result<(Vec<(Bound, BoxService)>, String)> {
+    pub(in crate::run) fn bind(
+        _: &Opened,
+        _: &[Listen],
+        _: &str,
+        _: bool,
+    ) -> Result<(Vec<(Bound, BoxService)>, String)> {
         none()
     }
 
-    pub(in crate::run) fn explain_in_file((): &(), _: &str, _: bool) -> Result<()> {
+    pub(in crate::run) fn explain_in_file(_: &Opened, _: &str, _: bool) -> Result<()> {
         none()
     }
 
-    pub(in crate::run) fn settings_of_file((): &(), _: bool) -> Result<()> {
+    pub(in crate::run) fn settings_of_file(_: &Opened, _: bool) -> Result<()> {
         none()
     }
 
-    pub(in crate::run) fn layers((): (), _: bool) -> Result<()> {
+    pub(in crate::run) fn layers(_: Registered, _: bool) -> Result<()> {
         none()
     }
 }

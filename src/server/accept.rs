@@ -3,12 +3,11 @@
 use super::connection::{ON_ITS_WAY, Shared};
 use super::listen::{Door, Listener, Socketed};
 use crate::config::Runtime;
+use crate::race::unless;
 use crate::{Context, Result};
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -181,13 +180,7 @@ impl Hand {
 
     /// What the future gives, or `None` as soon as nothing more is to be accepted.
     async fn unless_over<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
-        let mut over = pin!(self.stages.wait_for(|stage| *stage != Stage::Accept));
-        poll_fn(|cx| match over.as_mut().poll(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => future.as_mut().poll(cx).map(Some),
-        })
-        .await
+        unless(self.stages.wait_for(|stage| *stage != Stage::Accept), future).await
     }
 }
 

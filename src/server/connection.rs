@@ -1,14 +1,15 @@
 //! One connection: its place among those that are open, and the requests that come by it.
 
 use super::Limits;
-use super::gate::{self, Refusal};
+use super::gate::{self, KnownHost, Refusal};
 use super::wire::{Stream, Version, Wire};
 use crate::capabilities::Capabilities;
+use crate::lock::locked;
 use crate::panic::{caught, guarded};
 use crate::response::Logged;
 use crate::service::BoxFuture;
 use crate::site::Stopping;
-use crate::{Body, BoxService, Connection, Error, Response, ResponseExt};
+use crate::{Body, BoxService, Connection, Error, Response, ResponseExt, spare};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -22,7 +23,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
@@ -52,7 +53,8 @@ impl Shared {
     pub(super) fn new(app: BoxService, limits: Limits, capabilities: Capabilities) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
         // The wire has a timer of its own, which costs a request nothing. `pipeline_flush` stays off: with it, hyper keeps an
-        // answer back as long as part of another request is there, and takes a streamed body into memory without a limit.
+        // answer back as long as part of another request is there, and takes a streamed body into memory without a limit. The wire
+        // keeps it back for a whole one.
         http1.header_read_timeout(None).max_header_size(limits.max_header_bytes);
         http1.max_buf_size(limits.max_header_bytes.max(400 * 1024));
         if limits.max_headers != 100 {
@@ -104,12 +106,17 @@ impl Shared {
         task
     }
 
+    /// Tells answers that go on, by their [`Stopping`], that the end is near. Connections go on.
+    pub(super) fn begin_to_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
     /// Tells every connection to end: a busy one after its answer, which says that it is the last one. An idle one may be asked
     /// something at this very moment, and a request that meets a closing connection is lost: it is closed once it has rested, see
     /// [`Slot::rests_until`].
     pub(super) fn drain(&self) {
         self.draining.store(self.clock(Instant::now()) + 1, Ordering::SeqCst);
-        self.stopping.send_replace(true);
+        self.begin_to_stop();
         for slot in self.open().values() {
             if slot.is_upgraded() {
                 slot.tell();
@@ -216,6 +223,7 @@ impl Entry {
             waker: OnceLock::new(),
             abort: OnceLock::new(),
             cut: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
             upgraded_wakers: Mutex::default(),
         });
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
@@ -244,7 +252,7 @@ pub(super) struct Slot {
     connection: Connection,
     told: AtomicBool,
     upgraded: AtomicBool,
-    /// How many requests there have been, and in the lower half how many are being answered: one number, changed at once.
+    /// How many requests there have been, refused ones too, and in the lower half how many are being answered: one number, changed at once.
     requests: AtomicU64,
     /// When the last request came or, if its answer took its time, when that had left: in milliseconds since the server began.
     since: AtomicU64,
@@ -252,6 +260,8 @@ pub(super) struct Slot {
     abort: OnceLock<AbortHandle>,
     /// The server has lost patience: requests that are dropped from here on say so.
     cut: AtomicBool,
+    /// The wire keeps an answer back for the next one, which is there in a moment.
+    keeps: AtomicBool,
     /// Who reads and who writes a connection that was upgraded: it has left its task, and nobody else wakes them.
     upgraded_wakers: Mutex<[Option<Waker>; 2]>,
 }
@@ -297,6 +307,11 @@ impl Slot {
 
     pub(super) fn is_cut_off(&self) -> bool {
         self.cut.load(Ordering::SeqCst)
+    }
+
+    /// The wire keeps something back, or does not any more.
+    pub(super) fn keeps(&self, keeps: bool) {
+        self.keeps.store(keeps, Ordering::Relaxed);
     }
 
     /// Others wait for the place of this connection.
@@ -420,11 +435,6 @@ impl Drop for Busy {
     }
 }
 
-/// A panic under one of these locks would be ours; what they hold is whole in any case.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
     let slot = entry.slot.clone();
     std::future::poll_fn(|cx| {
@@ -442,20 +452,20 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
         Version::Http1
     };
     let service = {
-        let slot = slot.clone();
-        service_fn(move |req| answer(&slot, version, req))
+        let (slot, known) = (slot.clone(), KnownHost::none());
+        service_fn(move |req| answer(&slot, &known, version, req))
     };
     let served = match version {
         Version::Http1 => {
             let connection = shared.http1.serve_connection(TokioIo::new(wire), service).with_upgrades();
-            drive(|| slot.is_told(), connection, http1::UpgradeableConnection::graceful_shutdown).await
+            drive(&slot, || slot.is_told(), connection, http1::UpgradeableConnection::graceful_shutdown).await
         }
         #[cfg(feature = "http2")]
         Version::Http2 => {
             let connection = shared.http2.serve_connection(TokioIo::new(wire), service);
             // Its clients are told which of their requests are answered (RFC 9113 §6.8): nothing is lost by telling it at once.
             let ends = || slot.is_told() || slot.shared.draining_since().is_some();
-            drive(ends, connection, hyper::server::conn::http2::Connection::graceful_shutdown).await
+            drive(&slot, ends, connection, hyper::server::conn::http2::Connection::graceful_shutdown).await
         }
         #[cfg(not(feature = "http2"))]
         Version::Http2 => Ok(()), // never found: `limits.http2` is false
@@ -467,7 +477,12 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
 }
 
 /// Polls the connection, and passes on once that it is to end.
-async fn drive<C>(ends: impl Fn() -> bool, connection: C, graceful_shutdown: fn(Pin<&mut C>)) -> hyper::Result<()>
+async fn drive<C>(
+    slot: &Slot,
+    ends: impl Fn() -> bool,
+    connection: C,
+    graceful_shutdown: fn(Pin<&mut C>),
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -475,7 +490,14 @@ where
     let mut passed_on = false;
     std::future::poll_fn(move |cx| {
         // First the poll: a request that is there already is still answered.
-        let polled = connection.as_mut().poll(cx);
+        let mut polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && slot.keeps.load(Ordering::Relaxed) {
+            // hyper always flushes: an answer that was kept back for another one does not wait for it beyond this.
+            polled = connection.as_mut().poll(cx);
+            if slot.keeps.load(Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+            }
+        }
         if polled.is_ready() || passed_on || !ends() {
             return polled;
         }
@@ -491,10 +513,11 @@ where
 /// What needs no waiting is done before the future is made, which hyper moves: it holds two pointers instead of a request.
 fn answer(
     slot: &Arc<Slot>,
+    known: &KnownHost,
     version: Version,
     req: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
-    let asked = ask(slot, version, req);
+    let asked = ask(slot, known, version, req);
     async move {
         let (mut answer, mut busy) = match asked {
             Ok(asked) => asked,
@@ -512,12 +535,14 @@ fn answer(
 
 fn ask(
     slot: &Arc<Slot>,
+    known: &KnownHost,
     version: Version,
     mut req: http::Request<Incoming>,
 ) -> Result<(BoxFuture<'static, Response>, Busy), Box<Response>> {
-    if let Err(refusal) = gate::check(&mut req) {
+    if let Err(refusal) = gate::check(&mut req, known) {
         return Err(refuse(slot, refusal, version).into());
     }
+    let busy = Busy::new(slot, req.method().clone(), req.uri().clone());
     if req.uri().path() == "*" {
         // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7); no route has anything to say to it.
         let mut response = Response::new(Body::empty());
@@ -525,7 +550,10 @@ fn ask(
         is_last(slot, version, &mut response);
         return Err(response.into());
     }
-    let busy = Busy::new(slot, req.method().clone(), req.uri().clone());
+    // hyper puts something there for an upgrade only.
+    if req.extensions().is_empty() {
+        *req.extensions_mut() = spare::extensions();
+    }
     req.extensions_mut().insert(slot.connection.clone());
     let req = req.map(|incoming| match incoming.is_end_stream() {
         true => Body::empty(),
@@ -567,6 +595,7 @@ fn finish(mut response: Response, mut busy: Busy, version: Version) -> Response 
 /// The answer to what is no request for us. A connection whose client cannot write requests is not read any further.
 fn refuse(slot: &Slot, refusal: Refusal, version: Version) -> Response {
     slot.note(refusal.why);
+    slot.requests.fetch_add(1 << 32, Ordering::Relaxed);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = refusal.status;
     if version == Version::Http1 {

@@ -4,6 +4,7 @@ use crate::hosts::Host;
 use http::header::HOST;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use memchr::{memchr, memchr_iter};
+use std::cell::Cell;
 
 /// Reads along with hyper, byte for byte, where the lines of an HTTP/1 connection end and where its messages do.
 ///
@@ -253,7 +254,7 @@ const MAX_METHOD: usize = 32;
 ///
 /// So nobody below has to know that HTTP/2 and requests to a proxy put the host elsewhere; and a client cannot claim
 /// `https` by writing it into the target.
-pub(super) fn check<B>(req: &mut http::Request<B>) -> Result<(), Refusal> {
+pub(super) fn check<B>(req: &mut http::Request<B>, known: &KnownHost) -> Result<(), Refusal> {
     if req.method().as_str().len() > MAX_METHOD {
         return refused(StatusCode::NOT_IMPLEMENTED, "the method is too long");
     }
@@ -266,7 +267,7 @@ pub(super) fn check<B>(req: &mut http::Request<B>) -> Result<(), Refusal> {
     if hosts.next().is_some() {
         return refused(BAD, "two Host fields");
     }
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+    if host.is_some_and(|host| !known.is_host(host.as_bytes())) {
         return refused(BAD, "Host is no host");
     }
     if let Some(authority) = req.uri().authority() {
@@ -303,6 +304,29 @@ pub(super) fn check<B>(req: &mut http::Request<B>) -> Result<(), Refusal> {
         // RFC 9112 §3.2.4
         Some(b'*') if target == "*" && *req.method() == Method::OPTIONS => Ok(()),
         _ => refused(BAD, "the target is no path"),
+    }
+}
+
+/// The last host of a connection that was found to be one: most of its requests are for the same.
+pub(super) struct KnownHost(Cell<(u8, [u8; 47])>);
+
+impl KnownHost {
+    pub(super) fn none() -> Self {
+        Self(Cell::new((0, [0; 47])))
+    }
+
+    fn is_host(&self, host: &[u8]) -> bool {
+        let (length, known) = self.0.get();
+        if length > 0 && known[..usize::from(length)] == *host {
+            return true;
+        }
+        let good = is_host(host);
+        if let (true, Ok(length)) = (good && host.len() <= known.len(), u8::try_from(host.len())) {
+            let mut new = known;
+            new[..host.len()].copy_from_slice(host);
+            self.0.set((length, new));
+        }
+        good
     }
 }
 
@@ -404,6 +428,25 @@ mod tests {
             for pieces in 1..=bytes.len() {
                 assert_eq!(seen(bytes.as_bytes(), pieces), (*why, *state), "{bytes:?} in pieces of {pieces}");
             }
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_known_is_that_one_and_no_other() {
+        let long = "a".repeat(60);
+        let known = KnownHost::none();
+        for (host, good) in [
+            ("", false),
+            ("a.example", true),
+            ("a.example", true),
+            ("a.exampl", true),
+            ("a.example/", false),
+            ("a.example", true),
+            ("a b", false),
+            (long.as_str(), true),
+            ("", false),
+        ] {
+            assert_eq!(known.is_host(host.as_bytes()), good, "{host}");
         }
     }
 

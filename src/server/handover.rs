@@ -2,10 +2,11 @@
 
 use super::listen::{Kind, LivesOn, Socketed};
 use crate::config::Listen;
+use crate::lock::locked;
 use crate::spawn::handed_over;
 use crate::{Context, Result};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// The environment variable that has the numbers of the sockets: see [`spawn`](crate::spawn).
 pub(crate) const SOCKETS: &str = "PURLIN_SOCKETS";
@@ -91,7 +92,7 @@ fn found() -> MutexGuard<'static, Found> {
         });
         Mutex::new(read.unwrap_or_default())
     });
-    found.lock().unwrap_or_else(PoisonError::into_inner)
+    locked(found)
 }
 
 fn read() -> Result<Found> {

@@ -15,13 +15,15 @@ use super::connection::ON_ITS_WAY;
 use super::listen::{Door, Kind, Socketed};
 use super::{Opening, Server, Step, serving};
 use crate::config::Runtime;
+use crate::lock::locked;
+use crate::race::unless;
 use crate::site::Stopping;
 use crate::spawn::{self, Control, Spawn};
 use crate::supervisor::{Limits, Supervisor};
 use crate::{Context, Error, Result};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -88,7 +90,7 @@ pub(super) async fn supervise(
     let of = serving(&server.listen);
     let sockets = Arc::new(Mutex::new(sockets));
     let handed = sockets.clone();
-    let supervisor = Supervisor::new("process", server.prefork, limits, move |number, _| {
+    let supervisor = Supervisor::new("process", server.prefork, limits, move |number| {
         let mut spawn = Spawn::this()?.named(&format!("process {number}")).env(CHILD, &of);
         for socket in locked(&handed).iter() {
             spawn = spawn.hand_over(SOCKETS, socket)?;
@@ -97,16 +99,7 @@ pub(super) async fn supervise(
     });
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(supervisor.clone().run(Stopping::new(stopped)));
-    let started = {
-        let mut started = std::pin::pin!(supervisor.started());
-        std::future::poll_fn(|cx| {
-            if shutdown.as_mut().poll(cx).is_ready() {
-                return std::task::Poll::Ready(None);
-            }
-            started.as_mut().poll(cx).map(Some)
-        })
-        .await
-    };
+    let started = unless(&mut shutdown, supervisor.started()).await;
     let mut serves = matches!(started, Some(Ok(())));
     if serves {
         if let Some(line) = line {
@@ -133,11 +126,6 @@ pub(super) async fn supervise(
     opening.iter().for_each(|opening| opening.step(Step::Closed));
     let _ = running.await;
     started.unwrap_or(Ok(()))
-}
-
-/// A panic under the lock would be ours; what it holds is whole in any case.
-fn locked(sockets: &Mutex<Vec<Socketed>>) -> MutexGuard<'_, Vec<Socketed>> {
-    sockets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsFd for Socketed {

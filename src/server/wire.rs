@@ -5,7 +5,7 @@ use super::connection::{Entry, Half};
 use super::gate::Gate;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -44,6 +44,9 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// Up to how many bytes are copied in order to write them at once.
 const SMALL: usize = 2048;
+
+/// As many bytes of answers to requests that came together are written at once.
+const TOGETHER: usize = 16 * 1024;
 
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -84,8 +87,11 @@ pub(super) struct Wire {
     timer: Option<Pin<Box<Sleep>>>,
     /// The last answer is on its way; so many bytes have been thrown away since.
     lingering: Option<usize>,
-    /// Small pieces, put together to be written.
+    /// Small pieces, put together to be written, and how many of their bytes were.
     small: Vec<u8>,
+    sent: usize,
+    /// Something has come to them since they were last to be written.
+    grown: bool,
 }
 
 impl Wire {
@@ -102,6 +108,8 @@ impl Wire {
             timer: None,
             lingering: None,
             small: Vec::new(),
+            sent: 0,
+            grown: false,
         }
     }
 
@@ -290,6 +298,34 @@ impl Wire {
         Ok(())
     }
 
+    /// Writes the small pieces.
+    fn poll_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.entry.slot().keeps(false);
+        while self.sent < self.small.len() {
+            let written = stream!(&mut self.io, io => Pin::new(io).poll_write(cx, &self.small[self.sent..]));
+            match ready!(self.wrote(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        self.sent = 0;
+        self.small.clear();
+        self.small.shrink_to(SMALL);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the answer that has just come may wait for the next one, so that both are written at once: the request for that is
+    /// here, whole but for its body, and nobody else is being answered. If nothing new has come since then, its handler waits; one that
+    /// works instead has both answered when it is done.
+    fn waits_for_more(&mut self) -> bool {
+        let slot = self.entry.slot();
+        std::mem::take(&mut self.grown)
+            && self.small.len() < TOGETHER
+            && slot.served() < self.gate.heads()
+            && !slot.is_busy()
+            && !slot.is_upgraded()
+    }
+
     fn wrote(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_pending() {
             return self.poll_stalled(cx);
@@ -303,6 +339,11 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
+        // hyper ends without a flush where the next request is none: to it, what waits here has been sent.
+        if self.sent < self.small.len() {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = stream!(&mut self.io, io => Pin::new(io).poll_write(&mut cx, &self.small[self.sent..]));
+        }
         if self.writing.is_some() {
             self.entry.slot().leaves_unwritten();
         }
@@ -317,6 +358,10 @@ impl AsyncRead for Wire {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         this.cut_off(Half::Read, cx)?;
+        if !this.small.is_empty() && this.entry.slot().is_upgraded() {
+            // Who has taken the connection over may wait for an answer to what has not left yet.
+            let _ = this.poll_small(cx)?;
+        }
         let before = buf.filled().len();
         if !this.ahead.is_empty() {
             let taken = this.ahead.len().min(buf.remaining());
@@ -365,10 +410,7 @@ const SPOILT: &[u8] = b"\0\r\0\n\n";
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.cut_off(Half::Write, cx)?;
-        let written = stream!(&mut this.io, io => Pin::new(io).poll_write(cx, bytes));
-        this.wrote(cx, written)
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -379,14 +421,18 @@ impl AsyncWrite for Wire {
         let this = self.get_mut();
         this.cut_off(Half::Write, cx)?;
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        let written = if length <= SMALL {
+        // Who has taken the connection over need not flush.
+        let at_once = length > SMALL || this.entry.slot().is_upgraded();
+        if at_once || this.sent > 0 || this.small.len() + length > TOGETHER {
+            ready!(this.poll_small(cx))?;
+        }
+        if !at_once {
             // A head and a small body: the kernel takes one piece for less than it takes a list of two.
-            this.small.clear();
             slices.iter().for_each(|slice| this.small.extend_from_slice(slice));
-            stream!(&mut this.io, io => Pin::new(io).poll_write(cx, &this.small))
-        } else {
-            stream!(&mut this.io, io => Pin::new(io).poll_write_vectored(cx, slices))
-        };
+            this.grown = true;
+            return Poll::Ready(Ok(length));
+        }
+        let written = stream!(&mut this.io, io => Pin::new(io).poll_write_vectored(cx, slices));
         this.wrote(cx, written)
     }
 
@@ -396,6 +442,13 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.small.is_empty() {
+            if this.waits_for_more() {
+                this.entry.slot().keeps(true);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.poll_small(cx))?;
+        }
         let flushed = stream!(&mut this.io, io => Pin::new(io).poll_flush(cx));
         // hyper does not read again for the next request: it waits for the wake-up of the read that found nothing while the
         // last one was answered. The wait for it begins here.
@@ -414,6 +467,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.lingering.is_none() {
+            ready!(this.poll_small(cx))?;
             ready!(stream!(&mut this.io, io => Pin::new(io).poll_shutdown(cx)))?;
             if this.version == Version::Http2 || this.gate.is_between() {
                 return Poll::Ready(Ok(()));

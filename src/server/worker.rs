@@ -79,7 +79,7 @@ impl Seat {
         // second one is for all.
         tokio::spawn(super::signals()?);
         control.ready().await;
-        control.ended().await;
+        control.ended(|| shared.begin_to_stop()).await;
         wind_down(shared, crew, life, server.drain, || {}).await;
         // The parent died, and nobody else is left to do it. The last of its workers finds the folder empty.
         if let Listen::Unix(path) = at

@@ -25,11 +25,18 @@ pub struct MemoryStore {
     sessions: Mutex<Sessions>,
 }
 
+/// What a token spells: as it is sent, so that nothing is decoded to find a session.
+type Id = [u8; 32];
+
+fn id(token: Token<'_>) -> Option<Id> {
+    token.value.as_bytes().try_into().ok()
+}
+
 #[derive(Default)]
 struct Sessions {
-    by_id: HashMap<SessionId, Entry>,
+    by_id: HashMap<Id, Entry>,
     // For collecting and for finding the one to push out.
-    by_expiry: BTreeSet<(u64, SessionId)>,
+    by_expiry: BTreeSet<(u64, Id)>,
 }
 
 struct Entry {
@@ -37,7 +44,7 @@ struct Entry {
     created: u64,
     expires: u64,
     /// Where the session went, from the rotation until the end of the grace; the values are those from before.
-    moved_to: Option<SessionId>,
+    moved_to: Option<Id>,
 }
 
 impl MemoryStore {
@@ -70,7 +77,7 @@ impl MemoryStore {
 
 impl Sessions {
     /// What this id opens, and where the session is by now; nothing if it has ended there.
-    fn live(&self, id: SessionId, now: u64) -> Option<(&Entry, SessionId)> {
+    fn live(&self, id: Id, now: u64) -> Option<(&Entry, Id)> {
         let there = |id| self.by_id.get(&id).filter(|entry| entry.expires > now);
         let opened = there(id)?;
         let (mut entry, mut home) = (opened, id);
@@ -81,7 +88,7 @@ impl Sessions {
     }
 
     /// Applies the changes to a session that is there, or that has moved from there.
-    fn change(&mut self, id: SessionId, save: Save<'_>) -> Option<Saved> {
+    fn change(&mut self, id: Id, save: Save<'_>) -> Option<Saved> {
         let (_, home) = self.live(id, save.now)?;
         let entry = self.by_id.get_mut(&home)?;
         entry.values.apply(save.changes);
@@ -97,17 +104,17 @@ impl Sessions {
     }
 
     /// Begins a session: a new one, or the one at `old`, moved.
-    fn begin(&mut self, id: SessionId, old: Option<Token<'_>>, save: Save<'_>, max: usize) -> Option<()> {
+    fn begin(&mut self, new_id: Id, old: Option<Token<'_>>, save: Save<'_>, max: usize) -> Option<()> {
         let new = |values| Entry { values, created: save.created, expires: save.expires, moved_to: None };
         let mut values = save.values.clone();
         if let Some(token) = old {
-            let old_id = token.id()?;
+            let old_id = id(token)?;
             let (old, _) = self.live(old_id, save.now)?;
             // From the values of this moment, which other requests may have changed since this one loaded them.
             values = old.values.clone();
             if old.moved_to.is_none() {
                 let expires = save.expires.min(save.now.saturating_add(GRACE_SECONDS));
-                self.put(old_id, Entry { expires, moved_to: Some(id), ..new(values.clone()) });
+                self.put(old_id, Entry { expires, moved_to: Some(new_id), ..new(values.clone()) });
             }
             values.apply(save.changes);
         }
@@ -116,11 +123,11 @@ impl Sessions {
         {
             self.by_id.remove(&id);
         }
-        self.put(id, new(values));
+        self.put(new_id, new(values));
         Some(())
     }
 
-    fn put(&mut self, id: SessionId, entry: Entry) {
+    fn put(&mut self, id: Id, entry: Entry) {
         let expires = entry.expires;
         if let Some(old) = self.by_id.insert(id, entry) {
             self.by_expiry.remove(&(old.expires, id));
@@ -135,7 +142,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, token: Token<'_>, now: u64) -> Result<Option<Record>, StoreError> {
-        let Some(id) = token.id() else {
+        let Some(id) = id(token) else {
             return Ok(None);
         };
         let sessions = self.lock();
@@ -146,21 +153,22 @@ impl Store for MemoryStore {
     async fn save(&self, save: Save<'_>) -> Result<Saved, StoreError> {
         match save.token {
             Some(token) if !save.rotate => {
-                let done = token.id().and_then(|id| self.lock().change(id, save));
+                let done = id(token).and_then(|id| self.lock().change(id, save));
                 Ok(done.unwrap_or(Saved::Gone))
             }
             old => {
                 // Made before the lock is taken: it asks the system.
-                let id = SessionId::random()?;
-                let done = self.lock().begin(id, old, save, self.max_sessions);
-                Ok(done.map_or(Saved::Gone, |()| Saved::Token(id.to_string())))
+                let token = SessionId::random()?.to_string();
+                let id = id(Token::new(save.cookie, &token));
+                let done = id.and_then(|id| self.lock().begin(id, old, save, self.max_sessions));
+                Ok(done.map_or(Saved::Gone, |()| Saved::Token(token)))
             }
         }
     }
 
     async fn destroy(&self, token: Token<'_>) -> Result<(), StoreError> {
         let mut sessions = self.lock();
-        if let Some(id) = token.id()
+        if let Some(id) = id(token)
             && let Some(entry) = sessions.by_id.remove(&id)
         {
             sessions.by_expiry.remove(&(entry.expires, id));

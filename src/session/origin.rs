@@ -42,9 +42,12 @@ impl Origin {
     ///
     /// A browser would refuse it.
     pub(crate) fn cookie(&self, https: bool, value: String, max_age: Duration) -> Result<HeaderValue> {
+        Ok(self.with_value(https, value, max_age).to_header_value()?)
+    }
+
+    fn with_value(&self, https: bool, value: String, max_age: Duration) -> Cookie {
         let cookie = self.shaped(https, Cookie::new(self.name(https).clone(), value));
-        let cookie = if self.persistent { cookie.max_age(max_age) } else { cookie };
-        Ok(cookie.to_header_value()?)
+        if self.persistent { cookie.max_age(max_age) } else { cookie }
     }
 
     fn removal(&self, https: bool) -> Result<HeaderValue> {
@@ -99,7 +102,7 @@ impl Origin {
             return state.destroyed.map(|_| self.removal(https)).transpose();
         }
         let expires = renewed.unwrap_or(state.expires);
-        let cookie = |value| self.cookie(https, value, Duration::from_secs(expires.saturating_sub(now)));
+        let cookie = |value| self.with_value(https, value, Duration::from_secs(expires.saturating_sub(now)));
         let save = Save {
             cookie: name,
             token: state.token.as_deref().map(|token| Token::new(name, token)),
@@ -109,14 +112,14 @@ impl Origin {
             expires,
             rotate: state.rotate,
             now,
-            max_token_bytes: Cookie::MAX_BYTES.saturating_sub(cookie(String::new())?.len()),
+            max_token_bytes: Cookie::MAX_BYTES.saturating_sub(cookie(String::new()).length()),
         };
         match self.store.dyn_save(save).await {
-            Ok(Saved::Token(token)) => cookie(token).map(Some),
+            Ok(Saved::Token(token)) => Ok(Some(cookie(token).to_header_value()?)),
             Ok(Saved::Kept) => {
                 // The browser's own clock for it is set anew.
                 let token = state.token.filter(|_| self.persistent && renewed.is_some());
-                token.map(cookie).transpose()
+                Ok(token.map(|token| cookie(token).to_header_value()).transpose()?)
             }
             // The browser is given the new token by the answer to another request, which this one must not undo.
             Ok(Saved::Moved) => Ok(None),

@@ -1,14 +1,11 @@
 //! `RedisStore`: sessions in Redis or Valkey, for sites on several machines.
 
-mod link;
-
 use super::{Capabilities, Change, GRACE_SECONDS, Record, Save, Saved, SessionId, Store, StoreError, Token};
+use crate::redis_link::{Link, LinkError, Misconfigured, send};
 use crate::site::Start;
 use crate::{Error, Result};
-use link::{Link, LinkError};
 use orion::hazardous::hash::blake2::blake2b::Blake2b;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, Script, ServerErrorKind, Value};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
@@ -69,11 +66,7 @@ impl RedisStore {
     /// Sessions in the Redis of this URL. Nothing is connected to before the site starts; with a URL that cannot be read
     /// it does not start.
     pub fn new(url: &str) -> Self {
-        Self {
-            link: Link::new(url).map_err(|cause| Misconfigured::url(url, cause)),
-            prefix: PREFIX.into(),
-            check_at_start: true,
-        }
+        Self { link: Link::new(url), prefix: PREFIX.into(), check_at_start: true }
     }
 
     /// What the keys begin with; `purlin:session:` by default. Sites that share a database need one each.
@@ -91,8 +84,7 @@ impl RedisStore {
     /// With what is no such thing, or another URL, the site does not start.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificate(self, pem: &[u8]) -> Self {
-        let trusting = |link: Link| link.trusting(pem).map_err(Misconfigured::certificate);
-        Self { link: self.link.and_then(trusting), ..self }
+        Self { link: self.link.and_then(|link| link.trusting(pem)), ..self }
     }
 
     /// Whether the site refuses to start while Redis cannot be reached or written to; on by default. Off, it starts, and
@@ -258,11 +250,6 @@ fn script(command: &str, script: &str, what: &str, keys: &[String], save: Save<'
     call
 }
 
-/// Sends a command and waits for the answer, without the box that `Cmd::query_async` takes.
-async fn send(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
-    connection.send_packed_command(command).await?.extract_error()
-}
-
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {
     redis::from_redis_value(answer).map_err(|cause| StoreError::Other(Box::new(cause)))
 }
@@ -369,46 +356,6 @@ impl fmt::Debug for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         if error.is_unavailable() { Self::Unavailable(Box::new(error)) } else { Self::Other(Box::new(error)) }
-    }
-}
-
-/// Redis cannot be connected to in the way that was said. Of the URL only the scheme is told: the rest may be a password.
-#[derive(Clone, Debug)]
-struct Misconfigured {
-    message: String,
-    cause: redis::RedisError,
-}
-
-impl Misconfigured {
-    fn url(url: &str, cause: redis::RedisError) -> Self {
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        let plain = scheme.filter(|scheme| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+'));
-        let found = match plain {
-            Some("rediss" | "valkeys") if cfg!(not(feature = "redis-tls")) => {
-                "one of TLS, which needs Purlin's feature `redis-tls`".to_owned()
-            }
-            Some(scheme) => format!("one of {scheme}:// that cannot be read"),
-            None => "no URL".to_owned(),
-        };
-        let expected = "a URL such as redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock";
-        Self { message: format!("expected {expected}, found {found}"), cause }
-    }
-
-    #[cfg(feature = "redis-tls")]
-    fn certificate(cause: redis::RedisError) -> Self {
-        Self { message: "expected root certificates in PEM, for a URL of rediss://".to_owned(), cause }
-    }
-}
-
-impl fmt::Display for Misconfigured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Misconfigured {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(link::root(&self.cause))
     }
 }
 

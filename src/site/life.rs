@@ -74,8 +74,8 @@ impl Start {
         self.capabilities
     }
 
-    /// How the boundary that a layer is is known in the processes below it, below which nothing starts here; `None` where no server starts the site, and
-    /// everything stays in one process.
+    /// Makes the layer a boundary, and tells how the processes below it know it: nothing below starts here. `None` where no server
+    /// starts the site, and everything stays in one process.
     #[cfg(all(unix, feature = "workers"))]
     pub(crate) fn boundary(&mut self) -> Option<String> {
         if self.addresses.is_empty() {

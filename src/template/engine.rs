@@ -4,7 +4,7 @@ use super::names::Defaults;
 use super::{Names, TemplateError, Value, View};
 use crate::csrf::{self, CsrfToken};
 use crate::report::Trail;
-use crate::request::{Beside, CspNonce, OriginalUri};
+use crate::request::{Beside, CspNonce, original_uri};
 use crate::session::{Flash, LazySession};
 use crate::site::Site;
 use crate::{Error, MatchedRoute, Request, RequestExt, RequestId, Result, StaticUrls};
@@ -187,6 +187,13 @@ impl Links {
         self.site.as_deref().is_some_and(Site::provides::<CsrfToken>)
     }
 
+    /// The host and the namespace that links lead from, on which they depend; empty where there is none.
+    #[cfg(all(feature = "tera", feature = "cache"))]
+    pub(super) fn from(&self) -> (&str, &str) {
+        let route = self.route.as_ref();
+        (route.and_then(MatchedRoute::host).unwrap_or_default(), route.map_or("", MatchedRoute::namespace))
+    }
+
     fn site(&self) -> Result<&Site> {
         self.site.as_deref().ok_or_else(|| Error::internal("the site has not been started"))
     }
@@ -208,10 +215,9 @@ impl Facts {
     /// Clones of what is cheap to clone.
     pub(crate) fn of(req: &mut Request) -> Self {
         let Beside { names, session, trail } = Beside::of(req).clone();
-        let original = req.extensions().get::<OriginalUri>().map(|original| &original.0);
         Self {
             method: req.method().clone(),
-            uri: original.unwrap_or_else(|| req.uri()).clone(),
+            uri: original_uri(req).clone(),
             id: req.id().cloned(),
             nonce: req.extensions().get::<CspNonce>().cloned(),
             trail,

@@ -1,8 +1,12 @@
 //! `Tera`: the default engine, Tera 2 over a folder of templates.
 
 use super::engine::CSRF_FIELD;
+#[cfg(feature = "cache")]
+use super::fragments::FRAGMENT;
 use super::scan::{Call, Mentions, position, scan};
 use super::{Engine, Links, MissingTemplate, Page, TemplateError};
+#[cfg(feature = "cache")]
+use crate::cache::Cache;
 use crate::csrf::CsrfToken;
 use crate::nearest::nearest;
 use crate::site::Site;
@@ -11,7 +15,9 @@ use ::tera::{Context, ErrorKind, Kwargs, State, TeraResult, Value};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -27,6 +33,8 @@ use std::time::SystemTime;
 /// - `static_url(path="site.css")`: the URL of a public file, with its fingerprint.
 /// - `csrf_field()`: the hidden field which proves that a form is the site's own, below the layer
 ///   [`Csrf`](crate::layers::Csrf). It is made where it is called: behind an `if` that is false it costs nothing.
+///
+/// - `fragment(name="parts/post.html", post=post)`: a part of the page, made once and [kept](#fragments); with the feature `cache`.
 ///
 /// the [components of forms](#components-of-forms), and use the names `request`, `csp_nonce`, and those of [`Names`](super::Names).
 ///
@@ -65,6 +73,27 @@ use std::time::SystemTime;
 /// `address-city`, that of its problem `address-city-problem`. The classes are `field`, `hint`, `problem`, `problems`, `choice`;
 /// the look is the site's. A file `purlin/forms.html` or `purlin/form.html` among the site's own takes the place of ours.
 ///
+/// # Fragments
+///
+/// `fragment` renders a template and keeps the markup in the cache that `fragments` was given (feature `cache`): the next
+/// page that wants the same has it without the work.
+///
+/// ```html
+/// {{ fragment(name="parts/post.html", post=post) }}
+/// {{ fragment(name="parts/side.html", posts=posts, key=newest_id, ttl="10m", tags=["posts"]) }}
+/// ```
+///
+/// A fragment sees its arguments and nothing else of the page: no session, no CSP nonce, and no `csrf_field()`, which is an error
+/// in it. So nothing of one visitor gets into another's page, unless it is passed. All its arguments together tell one markup
+/// from another; `key`, a value or a list of some, does so instead where they are large. `ttl` is a time like `"10m"` or a number
+/// of seconds, and the region's otherwise; by `tags` it can be purged. The markup is escaped
+/// where it is made, and put into the page as it is; that of a template that is no markup (`txt` …) is escaped by the page.
+/// Where templates are read again, so are fragments made again.
+///
+/// Rendering does not wait: of several pages that lack the same fragment at the same time each makes it, which is as many as
+/// there are threads at most. With the region's `stale`, one makes it anew and the others take the old. What is dear about a
+/// part of a page is mostly what it shows: let the handler have that by `Cache::get_or_try`.
+///
 /// # Errors
 ///
 /// All templates are read when the site starts, and every `url_for` whose names are literals is tried. What is found is
@@ -83,6 +112,8 @@ use std::time::SystemTime;
 /// ```
 pub struct Tera {
     assets: Assets,
+    #[cfg(feature = "cache")]
+    fragments: Option<Cache>,
     setup: Vec<Box<Setup>>,
     reload: bool,
     loaded: RwLock<Option<Arc<Loaded>>>,
@@ -91,8 +122,11 @@ pub struct Tera {
 type Setup = dyn Fn(&mut ::tera::Tera) + Send + Sync;
 
 /// The templates as they were at one time, or what is wrong with them.
-struct Loaded {
+pub(super) struct Loaded {
     stamp: Stamp,
+    /// Which reading it is, of all templates in the process.
+    #[cfg(feature = "cache")]
+    number: u64,
     set: std::result::Result<Set, Vec<TemplateError>>,
 }
 
@@ -100,6 +134,8 @@ struct Set {
     tera: ::tera::Tera,
     sources: Sources,
     mentions: BTreeMap<String, Mentions>,
+    /// How long what was last made of a template was.
+    lengths: HashMap<String, AtomicUsize>,
     /// The words that a template, or one that it can lead to, mentions.
     words: HashMap<String, HashSet<String>>,
 }
@@ -110,7 +146,21 @@ impl Tera {
     /// The templates of a folder; they are read when the site starts.
     pub fn new(assets: Assets) -> Self {
         let reload = assets.as_folder().is_some();
-        Self { assets, setup: Vec::new(), reload, loaded: RwLock::new(None) }
+        Self {
+            assets,
+            #[cfg(feature = "cache")]
+            fragments: None,
+            setup: Vec::new(),
+            reload,
+            loaded: RwLock::new(None),
+        }
+    }
+
+    /// Where the markup of `fragment(…)` is kept: in the memory of this region. Without one, that function is an error.
+    #[cfg(feature = "cache")]
+    pub fn fragments(mut self, cache: Cache) -> Self {
+        self.fragments = Some(cache);
+        self
     }
 
     /// Adds filters, tests and functions of the site to Tera; called each time the templates are read.
@@ -136,7 +186,7 @@ impl Tera {
             return loaded;
         }
         // The stamp is from before the reading: what changes meanwhile is read next time.
-        let loaded = Arc::new(Loaded { stamp, set: self.load() });
+        let loaded = Arc::new(Loaded::new(stamp, self.load()));
         *place = Some(loaded.clone());
         loaded
     }
@@ -150,16 +200,20 @@ impl Tera {
         }
         let mentions: BTreeMap<_, _> = texts().map(|(name, text)| (name.clone(), scan(text, &CALLS))).collect();
         let words = mentions.keys().map(|name| (name.clone(), reachable(name, &mentions))).collect();
-        Ok(Set { tera, sources, mentions, words })
+        let lengths = sources.keys().map(|name| (name.clone(), AtomicUsize::new(0))).collect();
+        Ok(Set { tera, sources, mentions, lengths, words })
     }
 
     /// Tera with everything but the templates.
     fn empty<'a>(&self, names: impl Iterator<Item = &'a String>) -> ::tera::Tera {
         let mut tera = ::tera::Tera::new();
         tera.autoescape_on(names.filter(|name| is_markup(name)).cloned());
+        tera.set_escape_fn(escape);
         tera.register_function(URL_FOR, url_for);
         tera.register_function(STATIC_URL, static_url);
         tera.register_function(CSRF_FIELD, csrf_field);
+        #[cfg(feature = "cache")]
+        tera.register_function(FRAGMENT, super::fragments::fragment);
         tera.register_filter("field_id", |name: &str, _: Kwargs, _: &State<'_>| crate::form::field_id(name));
         for setup in &self.setup {
             setup(&mut tera);
@@ -253,6 +307,24 @@ impl Tera {
     }
 }
 
+/// What Tera does by itself, not byte by byte.
+fn escape(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')) {
+        let escaped: &[u8] = match rest[at] {
+            b'&' => b"&amp;",
+            b'<' => b"&lt;",
+            b'>' => b"&gt;",
+            b'"' => b"&quot;",
+            _ => b"&#39;",
+        };
+        out.write_all(&rest[..at])?;
+        out.write_all(escaped)?;
+        rest = &rest[at + 1..];
+    }
+    out.write_all(rest)
+}
+
 /// The fault of a link by literal names, if it has one.
 fn broken_link(call: &Call, site: &Site) -> Option<String> {
     if call.function == CSRF_FIELD {
@@ -308,14 +380,26 @@ impl Engine for Tera {
             );
         }
         let context = context(page)?;
-        let now = Now { links: page.links().clone(), csrf: page.csrf().cloned() };
+        let now = Now {
+            links: page.links().clone(),
+            csrf: page.csrf().cloned(),
+            #[cfg(feature = "cache")]
+            fragments: self.fragments.as_ref().map(|cache| Fragments::new(cache, &loaded)),
+        };
         let guard = Restore(PAGE_NOW.replace(Some(now)));
-        let rendered = set.tera.render(template, &context);
+        let length = set.lengths.get(template);
+        // As much as the last one took: pages of a template are of a size, and one that grows is copied again and again.
+        let mut text = Vec::with_capacity(length.map_or(0, |length| length.load(Ordering::Relaxed)));
+        let rendered = set.tera.render_to(template, &context, &mut text);
         drop(guard);
         rendered.map_err(|error| {
             let found = self.errors(&error, &set.sources).into_iter().next();
             found.map_or_else(|| Error::from(error), Error::from)
-        })
+        })?;
+        if let Some(length) = length {
+            length.store(text.len(), Ordering::Relaxed);
+        }
+        Ok(String::from_utf8(text)?)
     }
 
     fn contains(&self, template: &str) -> bool {
@@ -333,6 +417,10 @@ impl Engine for Tera {
     }
 
     fn check(&self, site: &Site) -> Result<()> {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &self.fragments {
+            super::fragments::check(cache)?;
+        }
         let loaded = self.loaded();
         let set = match &loaded.set {
             Ok(set) => set,
@@ -345,6 +433,16 @@ impl Engine for Tera {
         for (name, mentions) in set.mentions.iter().filter(|(name, _)| own(name)) {
             let source = set.sources.get(name).map(text).unwrap_or_default();
             for call in &mentions.calls {
+                #[cfg(feature = "cache")]
+                if call.function == FRAGMENT {
+                    let unknown = call.literal(NAME).filter(|wanted| !loaded.contains(wanted));
+                    if let Some(wanted) = unknown {
+                        let (line, column) = position(source, call.at);
+                        let problem = super::fragments::missing(wanted, loaded.names());
+                        errors.push(TemplateError::new(self.file(name), line, column, problem).source(source));
+                    }
+                    continue;
+                }
                 if let Some(problem) = broken_link(call, site) {
                     let (line, column) = position(source, call.at);
                     errors.push(TemplateError::new(self.file(name), line, column, problem).source(source));
@@ -386,7 +484,10 @@ fn context(page: &Page<'_>) -> Result<Context> {
 
 const URL_FOR: &str = "url_for";
 const STATIC_URL: &str = "static_url";
+#[cfg(not(feature = "cache"))]
 const CALLS: [&str; 3] = [URL_FOR, STATIC_URL, CSRF_FIELD];
+#[cfg(feature = "cache")]
+const CALLS: [&str; 4] = [URL_FOR, STATIC_URL, CSRF_FIELD, FRAGMENT];
 const NAME: &str = "name";
 const ROUTE: &str = "route";
 const PATH: &str = "path";
@@ -399,10 +500,78 @@ const LIBRARY: [(&str, &str); 2] = [
     ("purlin/forms.html", include_str!("../../templates/purlin/forms.html")),
 ];
 
+impl Loaded {
+    fn new(stamp: Stamp, set: std::result::Result<Set, Vec<TemplateError>>) -> Self {
+        Self {
+            stamp,
+            #[cfg(feature = "cache")]
+            number: {
+                static READINGS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+                READINGS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            },
+            set,
+        }
+    }
+}
+
+#[cfg(feature = "cache")]
+impl Loaded {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn contains(&self, template: &str) -> bool {
+        self.set.as_ref().is_ok_and(|set| set.tera.contains_template(template))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.set.iter().flat_map(|set| set.sources.keys().map(String::as_str))
+    }
+
+    /// Renders a fragment of the page that this thread renders.
+    pub(super) fn render_fragment(
+        &self,
+        template: &str,
+        context: &Context,
+        links: &Links,
+        outer: &Fragments,
+    ) -> Result<String> {
+        let Ok(set) = &self.set else {
+            return Err(Error::internal("the templates are broken"));
+        };
+        let fragments = Fragments { depth: outer.depth + 1, ..outer.clone() };
+        let now = Now { links: links.clone(), csrf: None, fragments: Some(fragments) };
+        let guard = Restore(PAGE_NOW.replace(Some(now)));
+        let rendered = set.tera.render(template, context);
+        drop(guard);
+        rendered.map_err(|error| Error::internal(lower(error.to_string().trim())))
+    }
+}
+
 /// What the functions need to know of the page.
 struct Now {
     links: Links,
     csrf: Option<CsrfToken>,
+    #[cfg(feature = "cache")]
+    fragments: Option<Fragments>,
+}
+
+/// What fragments are made of, and kept in; and how deep in others the present one is.
+#[cfg(feature = "cache")]
+#[derive(Clone)]
+pub(super) struct Fragments {
+    pub(super) cache: Cache,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) depth: usize,
+}
+
+/// Of the page that this thread renders, if its templates have a cache for fragments.
+#[cfg(feature = "cache")]
+pub(super) fn rendering() -> Option<(Fragments, Links)> {
+    PAGE_NOW.with_borrow(|page| {
+        let page = page.as_ref()?;
+        Some((page.fragments.clone()?, page.links.clone()))
+    })
 }
 
 thread_local! {
@@ -420,6 +589,12 @@ impl Drop for Restore {
 
 fn csrf_field(_: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     PAGE_NOW.with_borrow(|page| {
+        #[cfg(feature = "cache")]
+        if page.as_ref().and_then(|page| page.fragments.as_ref()).is_some_and(|fragments| fragments.depth > 0) {
+            return Err(::tera::Error::message(
+                "a fragment is kept for other visitors too, and cannot have the token of one: put the form outside of it",
+            ));
+        }
         let csrf = page.as_ref().and_then(|page| page.csrf.as_ref());
         if csrf.is_none() && !page.as_ref().is_some_and(|page| page.links.has_csrf()) {
             return Err(::tera::Error::message(NO_CSRF));
@@ -491,7 +666,7 @@ fn reachable(name: &str, mentions: &BTreeMap<String, Mentions>) -> HashSet<Strin
 }
 
 /// Whether what is written into it has to be escaped: in everything that is not known to be no markup.
-fn is_markup(name: &str) -> bool {
+pub(super) fn is_markup(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     !["txt", "md", "json", "js", "css", "csv", "ics"].iter().any(|plain| extension.eq_ignore_ascii_case(plain))
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 fn snake(name: &str) -> String {
     let mut snake = String::new();
     for (at, letter) in name.char_indices() {
-        if letter.is_uppercase() && at > 0 {
+        // `ETags` is one word.
+        if letter.is_uppercase() && name[..at].ends_with(char::is_lowercase) {
             snake.push('_');
         }
         snake.extend(letter.to_lowercase());
@@ -27,6 +28,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
         if let Some(name) = line.strip_prefix("#[cfg(feature = \"") {
             feature = match name.trim_end_matches("\")]") {
                 "auth" => cfg!(feature = "auth"),
+                "cache" => cfg!(feature = "cache"),
                 "compression" => cfg!(feature = "compression"),
                 "database" => cfg!(feature = "database"),
                 "debugger" => cfg!(feature = "debugger"),
@@ -67,9 +69,10 @@ fn each_built_in_layer_is_registered() {
 }
 
 /// Methods that take what only code has, or that make something else.
-const IN_CODE: [(&str, &[&str]); 5] = [
+const IN_CODE: [(&str, &[&str]); 6] = [
     ("error_pages", &["templates", "on", "reporter", "redact"]),
     ("lint", &["call"]),
+    ("page_cache", &["pages"]),
     ("sessions", &["clock"]),
     ("static_files", &["service"]),
     ("uploads", &["from_config"]),
@@ -92,6 +95,7 @@ fn the_options_of_a_layer_are_the_methods_of_its_builder() {
         // What `new` takes: it has no default.
         for (of, arguments) in [
             ("body_limit", "bytes"),
+            ("cache_for", "time"),
             ("deadline", "limit"),
             ("error_documents", "path"),
             ("field_limit", "fields"),
@@ -131,6 +135,7 @@ fn the_defaults_that_are_told_are_the_defaults() {
     let registry = Registry::new();
     let needed = |layer: &str| match layer {
         "purlin:body_limit" => "bytes = 1",
+        "purlin:cache_for" => "time = '60s'",
         "purlin:deadline" => "limit = '1s'",
         "purlin:error_documents" => "path = '/errors'",
         "purlin:field_limit" => "fields = 1",

@@ -33,6 +33,7 @@ pub(crate) fn left_out(what: &'static str, how: &str) {
 fn what_has_its_feature_off_is_said_to_be_left_out() {
     let features = [
         ("auth", cfg!(feature = "auth"), "sign-in, also behind nginx"),
+        ("cache", cfg!(feature = "cache"), "caches of values, also in Redis"),
         ("cgi", cfg!(feature = "cgi"), "CGI and FastCGI, also with PHP (real programs)"),
         ("compression", cfg!(feature = "compression"), "compression"),
         ("cookie-sessions", cfg!(feature = "cookie-sessions"), "sessions in cookies"),

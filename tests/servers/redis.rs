@@ -63,6 +63,12 @@ impl Redis {
         format!("unix://{}", self.folder.path().join("redis.sock").display())
     }
 
+    /// What `redis-cli` says to a command.
+    pub(crate) fn ask(&self, command: &[&str]) -> String {
+        let output = Command::new("redis-cli").arg("-s").arg(self.folder().join("redis.sock")).args(command).output();
+        String::from_utf8_lossy(&output.expect("redis-cli comes with redis-server").stdout).trim_end().to_owned()
+    }
+
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }

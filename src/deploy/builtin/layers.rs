@@ -13,8 +13,9 @@ use crate::layers::Uploads;
 #[cfg(all(unix, feature = "workers"))]
 use crate::layers::Workers;
 use crate::layers::{
-    AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ErrorDocuments, ErrorPages, FieldLimit, Forwards, Lint,
-    MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles, TrustedProxies,
+    AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
+    Forwards, Lint, MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles,
+    TrustedProxies,
 };
 use crate::{Assets, Error, Result};
 use serde::Deserialize;
@@ -71,6 +72,11 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("config", "false", "whether reports show the configuration")
         .option("release", "\"\"", "what the site calls this build of itself")
         .option("log_lines", "0", "how many of the last lines that a request logged are in its report")
+        .layer("purlin:etags", |options: ETagsOptions, section| {
+            Ok(given!(ETags::new(&section.config()?.secret), options: limit as |size: Size| size.0 as usize))
+        })
+        .doc("Names pages by entity tags, and answers 304 to clients that have them.")
+        .option("limit", "\"1 MiB\"", "the longest body that is given a tag")
         .layer("purlin:field_limit", |options: FieldLimitOptions, _| Ok(FieldLimit::new(options.fields.0)))
         .doc("Lets forms have another number of fields.")
         .option("fields", "", "the most fields; must be set")
@@ -160,7 +166,7 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
         .option("forwarded", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
         .option("host", "false", "whether the host is believed too");
-    workers(databases(uploads(in_code(registry))))
+    workers(caches(databases(uploads(in_code(registry)))))
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -212,6 +218,93 @@ fn databases(registry: Registry) -> Registry {
             .doc("An SQLite database for what stands below; all else of it stands in the configuration."),
     );
     registry
+}
+
+/// The cache of pages, and what says for how long.
+#[cfg(feature = "cache")]
+fn caches(registry: Registry) -> Registry {
+    use crate::layers::{CacheFor, PageCache};
+    registry
+        .layer("purlin:caches", |_: NoOptions, section| crate::cache::Caches::new(&section.config()?.cache))
+        .doc("The caches of the configuration, for what stands below.")
+        .layer("purlin:cache_for", |options: CacheForOptions, _| {
+            let time = given!(
+                CacheFor::new(options.time.0),
+                options: stale_while_revalidate as |time: Time| time.0, stale_if_error as |time: Time| time.0
+            );
+            Ok(options.tag.iter().fold(time, |time, tag| time.tag(tag)))
+        })
+        .doc("Says for how long the answers of what is below may be stored by purlin:page_cache.")
+        .option("time", "", "for how long they are fresh; must be set")
+        .option(
+            "stale_while_revalidate",
+            "that of purlin:page_cache",
+            "for how long after that, while they are made anew",
+        )
+        .option("stale_if_error", "that of purlin:page_cache", "for how long after that, in place of an error")
+        .option("tag", "[]", "by which they are purged")
+        .layer("purlin:page_cache", |options: PageCacheOptions, section| {
+            let cache = given!(
+                PageCache::new(),
+                options: memory as |size: Size| size.0, largest as |size: Size| size.0, wait as |time: Limit| time.0,
+                stale_while_revalidate as |time: Time| time.0, stale_if_error as |time: Time| time.0, obey_clients,
+                heuristics, validating, share_set_cookie, cache_status
+            );
+            let cache = match options.redis {
+                true => cache.redis(&section.config()?.cache),
+                false => cache,
+            };
+            Ok(options.targeted.iter().fold(cache, |cache, name| cache.targeted(name)))
+        })
+        .doc("Stores answers that say so, and gives them to who asks for the same.")
+        .option("memory", "\"64 MiB\"", "how many bytes of pages are held in memory")
+        .option("largest", "\"1 MiB\"", "the most bytes that the pages of one URL may take")
+        .option("wait", "\"5s\"", "for how long a request waits for another that wants the same")
+        .option("stale_while_revalidate", "\"0s\"", "for how long a stale page is given while it is made anew")
+        .option("stale_if_error", "\"0s\"", "for how long a stale page is given in place of an error")
+        .option("obey_clients", "false", "whether clients may ask for what is not stored")
+        .option("heuristics", "false", "whether what says nothing of its time is stored for a tenth of its age")
+        .option("validating", "false", "whether what has to be asked for each time is stored, too")
+        .option("share_set_cookie", "false", "whether answers that set cookies are given to everybody, cookies and all")
+        .option("cache_status", "true", "whether answers say what was done")
+        .option("redis", "false", "whether processes share what is stored, by the Redis of `[cache]`")
+        .option("targeted", "[]", "headers that say for how long, before Cache-Control, as \"CDN-Cache-Control\"")
+}
+
+#[cfg(not(feature = "cache"))]
+fn caches(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(feature = "cache")]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CacheForOptions {
+    time: Time,
+    #[serde(default)]
+    stale_while_revalidate: Option<Time>,
+    #[serde(default)]
+    stale_if_error: Option<Time>,
+    #[serde(default)]
+    tag: Vec<String>,
+}
+
+#[cfg(feature = "cache")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PageCacheOptions {
+    memory: Option<Size>,
+    largest: Option<Size>,
+    wait: Option<Limit>,
+    stale_while_revalidate: Option<Time>,
+    stale_if_error: Option<Time>,
+    obey_clients: Option<bool>,
+    heuristics: Option<bool>,
+    validating: Option<bool>,
+    share_set_cookie: Option<bool>,
+    cache_status: Option<bool>,
+    redis: bool,
+    targeted: Vec<String>,
 }
 
 /// What takes more than a file can hold: listed, and refused with what to do.
@@ -316,6 +409,12 @@ fn error_documents(options: ErrorDocumentsOptions) -> Result<ErrorDocuments> {
         documents = documents.statuses(read.collect::<Result<Vec<_>>>()?);
     }
     Ok(documents)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ETagsOptions {
+    limit: Option<Size>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -550,6 +649,7 @@ pub(super) fn static_files(options: StaticFilesOptions) -> Result<StaticFiles> {
 #[serde(default, deny_unknown_fields)]
 struct CompressionOptions {
     min_size: Option<Size>,
+    memory: Option<Size>,
     codings: Option<Vec<Coding>>,
     quality: BTreeMap<Coding, i32>,
 }
@@ -582,7 +682,8 @@ impl From<Coding> for crate::negotiate::Coding {
 fn compression(registry: Registry) -> Registry {
     registry
         .layer("purlin:compression", |options: CompressionOptions, _| {
-            let mut layer = given!(Compression::new(), options: min_size as |size: Size| size.0);
+            let mut layer = given!(Compression::new(), options: min_size as |size: Size| size.0,
+                memory as |size: Size| size.0);
             if let Some(codings) = options.codings {
                 let codings: Vec<crate::negotiate::Coding> = codings.into_iter().map(Into::into).collect();
                 layer = layer.codings(&codings);
@@ -594,8 +695,9 @@ fn compression(registry: Registry) -> Registry {
         })
         .doc("Compresses answers as the client asks.")
         .option("min_size", "860", "bodies of fewer bytes are left alone")
+        .option("memory", "\"4 MiB\"", "how many bytes of bodies that came twice are held, and compressed once")
         .option("codings", "[\"zstd\", \"gzip\", \"br\", \"deflate\"]", "the codings to offer, the best first")
-        .option("quality", "{ br = 4, gzip = 4, zstd = 3 }", "how hard a coding works: a table")
+        .option("quality", "{ br = 4, gzip = 2, zstd = 3 }", "how hard a coding works: a table")
 }
 
 #[cfg(not(feature = "compression"))]

@@ -1,10 +1,13 @@
-//! `Link`: the one connection to Redis, made when it is needed, and again when it is lost.
+//! `Link`: the one connection to a Redis, made when it is needed, and again when it is lost.
 
+use crate::lock::locked;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
+};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A connection which all requests share: what they ask at the same time goes over the wire together.
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 /// wait while it tries to connect again and again, where most could be told at once that Redis is down.
 ///
 /// No task of its own: whoever asks connects, if need be. So nothing is left over when the site has ended.
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     timeout: Duration,
     /// Where Redis is, without the password.
@@ -37,8 +40,8 @@ enum State {
 
 /// The connection, and which one it is.
 #[derive(Clone)]
-pub(super) struct Wire {
-    pub(super) connection: MultiplexedConnection,
+pub(crate) struct Wire {
+    pub(crate) connection: MultiplexedConnection,
     made: Instant,
 }
 
@@ -54,7 +57,11 @@ impl Link {
     /// # Errors
     ///
     /// What is said by the URL cannot be connected to.
-    pub(super) fn new(url: &str) -> RedisResult<Self> {
+    pub(crate) fn new(url: &str) -> Result<Self, Misconfigured> {
+        Self::read(url).map_err(|cause| Misconfigured::url(url, cause))
+    }
+
+    fn read(url: &str) -> RedisResult<Self> {
         let info = url.into_connection_info()?;
         let place = match info.redis_settings().db() {
             0 => info.addr().to_string(),
@@ -77,10 +84,10 @@ impl Link {
     ///
     /// They are no PEM, or the connection is not by TLS.
     #[cfg(feature = "redis-tls")]
-    pub(super) fn trusting(self, pem: &[u8]) -> RedisResult<Self> {
+    pub(crate) fn trusting(self, pem: &[u8]) -> Result<Self, Misconfigured> {
         let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
-        let client = Client::build_with_tls(self.client.get_connection_info().clone(), certificates)?;
-        Ok(Self { client, ..self })
+        let client = Client::build_with_tls(self.client.get_connection_info().clone(), certificates);
+        Ok(Self { client: client.map_err(Misconfigured::certificate)?, ..self })
     }
 
     fn of(client: Client, timeout: Duration, place: Arc<str>) -> Self {
@@ -88,15 +95,15 @@ impl Link {
     }
 
     /// Another one to the same place.
-    pub(super) fn another(&self) -> Self {
+    pub(crate) fn another(&self) -> Self {
         Self::of(self.client.clone(), self.timeout, self.place.clone())
     }
 
-    pub(super) fn timeout(self, timeout: Duration) -> Self {
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    pub(super) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
@@ -105,7 +112,7 @@ impl Link {
     /// # Errors
     ///
     /// There is none to be had, or there was none a moment ago.
-    pub(super) async fn wire(&self) -> Result<Wire, LinkError> {
+    pub(crate) async fn wire(&self) -> Result<Wire, LinkError> {
         let first = match &mut *self.state() {
             State::There(wire) => return Ok(wire.clone()),
             State::Failed { error, until } if Instant::now() < *until => return Err(error.clone()),
@@ -153,7 +160,7 @@ impl Link {
     /// # Errors
     ///
     /// No answer in time, or one that says no.
-    pub(super) async fn answer<T>(
+    pub(crate) async fn answer<T>(
         &self,
         wire: Wire,
         asked: impl Future<Output = RedisResult<T>>,
@@ -186,7 +193,7 @@ impl Link {
 
     /// Only this file's code runs under the lock.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 }
 
@@ -199,7 +206,7 @@ impl fmt::Debug for Link {
 
 /// Redis could not be asked, or said no.
 #[derive(Clone, Debug)]
-pub(super) struct LinkError {
+pub(crate) struct LinkError {
     place: Arc<str>,
     what: What,
     cause: RedisError,
@@ -214,7 +221,7 @@ enum What {
 
 impl LinkError {
     /// Whether it is Redis' state and not what it was asked: it may be able to answer later, or to somebody else.
-    pub(super) fn is_unavailable(&self) -> bool {
+    pub(crate) fn is_unavailable(&self) -> bool {
         match self.cause.kind() {
             ErrorKind::Server(ServerErrorKind::ResponseError) => {
                 matches!(self.what, What::Connecting) || self.is_protocol_error()
@@ -259,7 +266,52 @@ impl std::error::Error for LinkError {
     }
 }
 
+/// Sends a command and waits for the answer, without the box that `Cmd::query_async` takes.
+pub(crate) async fn send(connection: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
+    connection.send_packed_command(command).await?.extract_error()
+}
+
+/// Redis cannot be connected to in the way that was said. Of the URL only the scheme is told: the rest may be a password.
+#[derive(Clone, Debug)]
+pub(crate) struct Misconfigured {
+    message: String,
+    cause: redis::RedisError,
+}
+
+impl Misconfigured {
+    fn url(url: &str, cause: redis::RedisError) -> Self {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        let plain = scheme.filter(|scheme| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+'));
+        let found = match plain {
+            Some("rediss" | "valkeys") if cfg!(not(feature = "redis-tls")) => {
+                "one of TLS, which needs Purlin's feature `redis-tls`".to_owned()
+            }
+            Some(scheme) => format!("one of {scheme}:// that cannot be read"),
+            None => "no URL".to_owned(),
+        };
+        let expected = "a URL such as redis://127.0.0.1:6379/0 or unix:///run/redis/redis.sock";
+        Self { message: format!("expected {expected}, found {found}"), cause }
+    }
+
+    #[cfg(feature = "redis-tls")]
+    fn certificate(cause: redis::RedisError) -> Self {
+        Self { message: "expected root certificates in PEM, for a URL of rediss://".to_owned(), cause }
+    }
+}
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Misconfigured {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(root(&self.cause))
+    }
+}
+
 /// The error itself, or what it comes from if there is such a thing: the two print the same.
-pub(super) fn root(error: &RedisError) -> &(dyn std::error::Error + 'static) {
+fn root(error: &RedisError) -> &(dyn std::error::Error + 'static) {
     std::error::Error::source(error).unwrap_or(error)
 }
