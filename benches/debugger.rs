@@ -7,12 +7,11 @@
 
 mod measure;
 
-use measure::now;
+use measure::{callgrind, now};
 use purlin::layers::Debugger;
 use purlin::{Body, Connection, Error, Request, Response, Router, Stack, get, text};
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::process::Command;
 use tower::Service;
 
 /// As a browser of the developer sends it.
@@ -85,14 +84,7 @@ fn run(kind: &str, times: u32) -> purlin::Result<()> {
 
 /// The instructions of one time; none without the tool.
 fn instructions(kind: &str) -> Option<u64> {
-    let counted = |times: u32| {
-        let this = std::env::current_exe().ok()?;
-        let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(this);
-        let output = command.args([kind, &times.to_string()]).output().ok()?;
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok())
-    };
+    let counted = |times: u32| callgrind::instructions(&[kind, &times.to_string()], None);
     const FEW: u32 = 500;
     const MANY: u32 = 2500;
     Some(counted(MANY)?.saturating_sub(counted(FEW)?) / u64::from(MANY - FEW))

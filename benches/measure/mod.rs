@@ -3,6 +3,7 @@
 // Each bench uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod callgrind;
 pub(crate) mod servers;
 
 use std::hint::black_box;

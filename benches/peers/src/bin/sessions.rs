@@ -3,11 +3,11 @@
 //! `cargo run --release --bin sessions` in `benches/peers`, with the name of a store to run that one only. Each connection is
 //! a visitor of its own; every answer is the number of the request. Last, 200 requests at once count in one session.
 
-use peers::drive::{CONNECTIONS, Server, answer, cpu, load, median};
+use peers::drive::{CONNECTIONS, Cores, Cpu, Load, Server, Until, build, median, target};
+use peers::wire::Wire;
 use std::ffi::OsStr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 const ROUNDS: usize = 7;
@@ -25,11 +25,10 @@ const AXUM_SQLX: &str = "axum_sqlx_peer";
 
 /// Builds it, so that it lies beside the others.
 fn build_axum_sqlx() {
-    let program = std::env::current_exe().expect("cargo ran it");
-    let target = program.ancestors().nth(2).expect("target/release/sessions");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/axum_sqlx_peer/Cargo.toml");
     let build = Command::new("cargo")
-        .args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/sqlx/Cargo.toml"), "--target-dir"])
-        .arg(target)
+        .args(["build", "--release", "--manifest-path", manifest, "--target-dir"])
+        .arg(target())
         .status();
     assert!(build.is_ok_and(|status| status.success()), "axum's peer for SQLite cannot be built");
 }
@@ -64,26 +63,22 @@ impl Drop for Redis {
 }
 
 /// Sends one request; the cookie that the answer sets, and its body.
-async fn ask(address: &str, request: &str) -> (Option<String>, String) {
-    let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(request.as_bytes()).await.expect("it reads");
-    let mut buffer = vec![0; 64 * 1024];
-    let (head, length) = answer(&mut stream, &mut buffer).await;
-    let text = String::from_utf8_lossy(&buffer[..head + length]).into_owned();
-    let set = text.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: "));
-    let cookie = set.map(|line| line["set-cookie: ".len()..].split(';').next().unwrap_or_default().to_owned());
-    (cookie, text[head..].to_owned())
+async fn ask(address: &str, request: &[u8]) -> (String, String) {
+    let answer = Wire::connect(address).await.ask(request).await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    (answer.cookies(), String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-fn request(cookie: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n")
+fn request(cookie: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n").into_bytes()
 }
 
 /// The request of a visitor who is there.
-async fn visitor(server: &Server) -> String {
+async fn visitor(server: &Server) -> Vec<u8> {
     let (cookie, body) = ask(&server.address, &request("")).await;
     assert_eq!(body, "1", "{} counts the first request", server.name);
-    request(&format!("Cookie: theme=dark; {}\r\n", cookie.expect("a session begins")))
+    assert!(!cookie.is_empty(), "{} begins no session", server.name);
+    request(&format!("Cookie: theme=dark; {cookie}\r\n"))
 }
 
 /// How many of the requests at once were counted.
@@ -102,9 +97,15 @@ async fn counted_at_once(server: &Server) -> usize {
     count - 2
 }
 
+/// So many by each connection.
+fn load(requests: &[Vec<u8>], each: usize) -> Load<'_> {
+    Load { requests, pipelined: 1, status: 200, length: None, until: Until::Answers(each) }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    build(&["purlin_peer", "axum_peer", "actix_peer"]);
     let folder = std::env::temp_dir().join(format!("purlin-bench-{}", std::process::id()));
     for (store, title, requests, names) in STORES {
         if !wanted.is_empty() && !wanted.iter().any(|name| name == store) {
@@ -118,31 +119,35 @@ async fn main() {
         let url = redis.as_ref().map(|redis| redis.url.as_str()).unwrap_or_default();
         let workload = format!("session-{store}");
         let environment = [("PEERS_REDIS", OsStr::new(url)), ("PEERS_SQLITE", folder.as_os_str())];
-        let mut servers: Vec<_> = names.iter().map(|name| Server::start(name, &workload, &environment)).collect();
+        let mut servers: Vec<_> =
+            names.iter().map(|name| Server::start(name, &workload, &Cores::any(), &environment)).collect();
         let mut visitors = Vec::new();
         for server in &servers {
             let mut each = Vec::new();
             for _ in 0..CONNECTIONS {
                 each.push(visitor(server).await);
             }
-            load(&server.address, &each, requests / 4).await;
+            load(&each, requests / 4 / CONNECTIONS).run(&server.address).await;
             visitors.push(each);
         }
-        let store_cpu = || redis.as_ref().map_or(0, |redis| cpu(redis.process.id()));
         let mut store_micros = vec![Vec::new(); servers.len()];
         for _ in 0..ROUNDS {
             for (at, server) in servers.iter_mut().enumerate() {
-                let (before, store_before, start) = (server.cpu(), store_cpu(), Instant::now());
-                load(&server.address, &visitors[at], requests).await;
-                let seconds = start.elapsed().as_secs_f64();
-                server.micros.push((server.cpu() - before) as f64 / 1000.0 / requests as f64);
-                store_micros[at].push((store_cpu() - store_before) as f64 / 1000.0 / requests as f64);
-                server.per_second.push(requests as f64 / seconds);
+                let before = redis.as_ref().map(|redis| Cpu::of(redis.process.id()));
+                server.round(&load(&visitors[at], requests / CONNECTIONS)).await;
+                let used = redis
+                    .as_ref()
+                    .zip(before)
+                    .map_or(Duration::ZERO, |(redis, before)| Cpu::of(redis.process.id()).since(&before));
+                store_micros[at].push(used.as_secs_f64() * 1e6 / requests as f64);
             }
         }
         println!("\na session {title}, read, changed and written by each request");
-        println!("{:<14}{:>14}{:>8}{:>16}{:>13}{:>20}", "", "µs CPU/request", "ratio", "µs of the store", "requests/s", "of 200 at once");
-        let least = median(&servers[0].micros);
+        println!(
+            "{:<14}{:>14}{:>8}{:>16}{:>13}{:>20}",
+            "", "µs CPU/request", "ratio", "µs of the store", "requests/s", "of 200 at once"
+        );
+        let least = servers[0].median(|round| round.micros);
         for (at, server) in servers.iter().enumerate() {
             // As many as were asked: nothing was lost between requests that followed one another.
             let count = ask(&server.address, &visitors[at][0]).await.1;
@@ -150,10 +155,10 @@ async fn main() {
             println!(
                 "{:<14}{:>14.2}{:>8.2}{:>16.2}{:>13.0}{:>20}",
                 server.name,
-                median(&server.micros),
-                median(&server.micros) / least,
-                median(&store_micros[at]),
-                median(&server.per_second),
+                server.median(|round| round.micros),
+                server.median(|round| round.micros) / least,
+                median(store_micros[at].iter().copied()),
+                server.median(|round| round.per_second),
                 counted_at_once(server).await,
             );
         }

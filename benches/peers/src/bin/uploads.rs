@@ -3,7 +3,7 @@
 //! `cargo run --release --bin uploads` in `benches/peers`. CPU time of the server's process and the peak of its memory above
 //! what it had before, medians of interleaved rounds; every answer is checked.
 
-use peers::drive::Server;
+use peers::drive::{Cores, Server, build};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -34,7 +34,7 @@ fn measure(server: &Server, path: &str, piece: &[u8], at_once: usize) -> [f64; 3
             scope.spawn(|| upload(&server.address, path, piece));
         }
     });
-    [start.elapsed().as_secs_f64(), (server.cpu() - cpu) as f64 / 1e9, memory(server)[1] - before]
+    [start.elapsed().as_secs_f64(), server.cpu().since(&cpu).as_secs_f64(), memory(server)[1] - before]
 }
 
 fn upload(address: &str, path: &str, piece: &[u8]) {
@@ -62,6 +62,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
+    build(&["purlin_peer", "axum_peer"]);
     let files = std::env::temp_dir().join(format!("purlin-uploads-{}", std::process::id()));
     std::fs::create_dir_all(&files).expect("a temporary folder");
     // All bytes come, line ends among them, and no two pieces of a disk's block are the same.
@@ -80,14 +81,15 @@ fn main() {
             let mut rows = [("purlin_peer", Vec::new()), ("axum_peer", Vec::new())];
             for _ in 0..ROUNDS {
                 for (name, row) in &mut rows {
-                    let server = Server::start(name, "uploads", &[("PEERS_FILES", files.as_os_str())]);
+                    let server = Server::start(name, "uploads", &Cores::any(), &[("PEERS_FILES", files.as_os_str())]);
                     row.push(measure(&server, path, &piece, at_once));
                     let left = std::fs::read_dir(&files).expect("our own folder").count();
                     assert_eq!(left, 0, "{} leaves files behind", server.name);
                 }
             }
             for (name, row) in rows {
-                let [seconds, cpu, memory] = [0, 1, 2].map(|column| median(row.iter().map(|row| row[column]).collect()));
+                let [seconds, cpu, memory] =
+                    [0, 1, 2].map(|column| median(row.iter().map(|row| row[column]).collect()));
                 let uploads = at_once as f64;
                 let (rate, each) = (100.0 * uploads / seconds, cpu * 1000.0 / uploads);
                 println!("{name:<14}{rate:>10.0}{each:>14.1}{memory:>18.1}");
