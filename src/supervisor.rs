@@ -1,8 +1,12 @@
 //! `Supervisor`: keeps some processes of one program alive.
 
 #[cfg(any(feature = "workers", feature = "wsgi"))]
+mod coming;
+#[cfg(any(feature = "workers", feature = "wsgi"))]
 mod folder;
 
+#[cfg(any(feature = "workers", feature = "wsgi"))]
+pub(crate) use coming::Coming;
 #[cfg(any(feature = "workers", feature = "wsgi"))]
 pub(crate) use folder::Folder;
 
@@ -192,6 +196,18 @@ impl<T> Process<T> {
         let mut end = self.end.subscribe();
         let known = timeout(POST_MORTEM, end.wait_for(Option::is_some)).await;
         known.ok()?.ok()?.clone()
+    }
+
+    /// 502 with its end, if this error is because of that.
+    #[cfg(any(feature = "workers", feature = "wsgi"))]
+    pub(crate) async fn died(&self, error: Error) -> Error
+    where
+        T: Sync,
+    {
+        match self.end().await {
+            Some(cause) => Error::new(StatusCode::BAD_GATEWAY, cause.to_string()),
+            None => error.context(format!("asking {self}")),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::fastcgi::{Connect, Connected, FastCgi, Held};
 use crate::service::BoxFuture;
 use crate::site::{Outline, Start};
 use crate::spawn::{LOGGED, Spawn};
-use crate::supervisor::{Folder, Limits, Process, Supervisor};
+use crate::supervisor::{Coming, Folder, Limits, Process, Supervisor};
 use crate::{Context as _, Error, IntoResponse, Request, Response, Result, Service};
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -287,7 +287,7 @@ impl Wsgi {
             let raised: Raised = serde_json::from_slice(&body).context("reading what the application raised")?;
             return Err(raised.into_error(&self.application));
         }
-        Ok(response)
+        Ok(response.map(|body| Coming::of(body, &process)))
     }
 
     /// Why there is no answer.

@@ -10,20 +10,16 @@ use crate::request::CspNonce;
 use crate::server::worker;
 use crate::site::{About, Start, Stopping};
 use crate::spawn::Spawn;
-use crate::supervisor::{Folder, Limits, Process, Supervisor};
+use crate::supervisor::{Coming, Folder, Limits, Process, Supervisor};
 use crate::{Body, Connection, Context as _, Error, Middleware, Request, RequestExt, Response, Result, Service};
-use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, TE, UPGRADE};
 use http::{HeaderValue, StatusCode, Version};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::fmt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Once, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Runs what stands below it in processes of its own: a crash, a leak or a loop without end is theirs, and not the server's.
@@ -235,7 +231,7 @@ impl Workers {
                             process.kill(format!("it did not answer {asked} within {limit:?}"));
                             return Err(error.context(format!("asking {process}, which is killed")));
                         }
-                        Failed::Lost(error) | Failed::Unsent(_, error) => return Err(died(&process, error).await),
+                        Failed::Lost(error) | Failed::Unsent(_, error) => return Err(process.died(error).await),
                     }
                 }
             }
@@ -244,13 +240,6 @@ impl Workers {
 }
 
 /// Why there is no answer, or no more of it: by the end of its process, if that has ended.
-async fn died(process: &Process<Worker>, error: Error) -> Error {
-    match process.end().await {
-        Some(cause) => Error::new(StatusCode::BAD_GATEWAY, cause.to_string()),
-        None => error.context(format!("asking {process}")),
-    }
-}
-
 fn answered(
     mut answer: http::Response<Incoming>,
     lease: Lease,
@@ -263,11 +252,7 @@ fn answered(
         tokio::spawn(tunnel(client, server, QUIET, lease));
         return Ok(answer.map(|_| Body::empty()));
     }
-    let response = arriving(answer, lease, QUIET);
-    Ok(match response.body().as_bytes() {
-        Some(_) => response,
-        None => response.map(|body| Body::new(Coming { body, process: process.clone(), broken: None })),
-    })
+    Ok(arriving(answer, lease, QUIET).map(|body| Coming::of(body, process)))
 }
 
 /// Where the client wants its connection to become something else: that, and its name.
@@ -276,41 +261,6 @@ fn upgrade_of(req: &mut Request) -> Option<(OnUpgrade, HeaderValue)> {
     let wanted = listed(req.headers(), CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
     let protocol = req.headers().get(UPGRADE).filter(|_| wanted)?.clone();
     Some((hyper::upgrade::on(req), protocol))
-}
-
-/// The body of an answer; where it breaks off, the cause is told.
-struct Coming {
-    body: Body,
-    process: Arc<Process<Worker>>,
-    broken: Option<Pin<Box<dyn Future<Output = Error> + Send>>>,
-}
-
-impl http_body::Body for Coming {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        if self.broken.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Err(error)) => {
-                    let process = self.process.clone();
-                    self.broken = Some(Box::pin(async move { died(&process, error).await }));
-                }
-                frame => return Poll::Ready(frame),
-            }
-        }
-        let Some(broken) = &mut self.broken else { return Poll::Ready(None) };
-        let error = ready!(broken.as_mut().poll(cx));
-        Poll::Ready(Some(Err(error.context("reading the answer of a worker"))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.broken.is_none() && self.body.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 impl Middleware for Workers {
