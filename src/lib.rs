@@ -24,7 +24,7 @@
 //! - Core: [`service`] (the contract), [`stack`], [`site`] (what an application is made of), [`request`], [`response`],
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
-//!   [`assets`], [`cookie`], [`csrf`], [`report`], `upload` (forms with files), [`pool`] (threads for what
+//!   [`assets`], [`cookie`], [`csrf`], [`report`], [`sse`] (server-sent events), `upload` (forms with files), [`pool`] (threads for what
 //!   blocks), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
 //!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
@@ -107,6 +107,7 @@ pub mod router;
 pub mod seal;
 pub mod session;
 mod spare;
+pub mod sse;
 // What starts other programs: which of it is used depends on the features.
 #[cfg(unix)]
 // A program is started in many ways, of which no feature alone has all.

@@ -50,6 +50,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 mod contract;
 mod cookies;
+mod events;
 mod form;
 mod html;
 mod lint;
@@ -61,6 +62,7 @@ mod wire;
 pub use crate::session::contract::store_contract;
 pub use contract::layer_contract;
 pub use cookies::KeptCookie;
+pub use events::{EventParser, EventStream, ReceivedEvent};
 pub use form::{PageForm, Which};
 pub use html::Element;
 pub use lint::lint;

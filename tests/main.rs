@@ -56,6 +56,7 @@ mod servers;
 mod sessions;
 #[cfg(any(feature = "sqlite", all(feature = "postgres", unix)))]
 mod sessions_in_sql;
+mod sse;
 mod stack;
 mod static_files;
 #[cfg(feature = "tera")]
