@@ -81,6 +81,8 @@ pub mod freshness;
 pub mod handler;
 pub mod hosts;
 pub mod lint;
+#[cfg(debug_assertions)]
+mod live;
 mod lock;
 pub mod media_type;
 // `Csrf` and `MethodOverride` read ahead by it.

@@ -21,6 +21,7 @@ use http::Method;
 use std::any::TypeId;
 use std::fmt;
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A layer as the stack prints it.
@@ -57,6 +58,8 @@ pub struct LayerInfo {
     migrated: Option<Arc<dyn crate::database::Migrated>>,
     told: Option<Arc<dyn Told>>,
     shares: Option<Shares>,
+    /// What it reads from while the site runs.
+    folders: Vec<PathBuf>,
 }
 
 /// Puts what a layer tells the whole site among what others do.
@@ -141,6 +144,11 @@ impl Site {
     #[cfg(feature = "database")]
     pub(crate) fn databases(&self) -> impl Iterator<Item = &Arc<dyn crate::database::Migrated>> {
         self.layers.iter().filter_map(|layer| layer.migrated.as_ref())
+    }
+
+    /// The folders that layers read while the site runs: templates and public files.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.layers.iter().flat_map(|layer| &layer.folders).map(PathBuf::as_path)
     }
 
     /// The routes, mounts included.

@@ -35,6 +35,7 @@ mod forwards;
 mod handlers;
 mod hosts;
 mod lint;
+mod live_reload;
 mod log;
 mod method_override;
 #[cfg(feature = "cache")]

@@ -156,7 +156,7 @@ impl Middleware for Compression {
     fn describe(&self, about: &mut About) {
         let codings: Vec<_> = self.codings.iter().map(|coding| coding.token()).collect();
         about.option("codings", codings.join(",")).option("min_size", self.min_size);
-        about.share(Offered(self.codings.as_slice().into()));
+        about.provides::<Offered>().share(Offered(self.codings.as_slice().into()));
     }
 }
 

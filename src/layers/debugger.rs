@@ -96,6 +96,8 @@ impl Middleware for Debugger {
             about.option("hosts", self.hosts.join(" "));
         }
         about.option("beyond_loopback", self.beyond_loopback);
+        #[cfg(debug_assertions)]
+        about.wants::<crate::live::LiveScript>();
         if let Some(most) = self.snapshots {
             about.option("snapshots", most);
         }

@@ -387,6 +387,8 @@ impl Middleware for ErrorPages {
             about.option("reporters", self.desk.names()).told(self.desk.clone());
         }
         about.wants::<RequestId>().wants::<CspNonce>();
+        #[cfg(debug_assertions)]
+        about.wants::<crate::live::LiveScript>();
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

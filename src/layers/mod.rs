@@ -24,6 +24,7 @@ mod etags;
 mod field_limit;
 mod forwards;
 mod lint;
+mod live_reload;
 mod method_override;
 #[cfg(feature = "cache")]
 mod page_cache;
@@ -70,6 +71,7 @@ pub use etags::ETags;
 pub use field_limit::FieldLimit;
 pub use forwards::Forwards;
 pub use lint::Lint;
+pub use live_reload::LiveReload;
 pub use method_override::MethodOverride;
 #[cfg(feature = "cache")]
 pub use page_cache::PageCache;

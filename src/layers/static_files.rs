@@ -162,6 +162,7 @@ impl Middleware for StaticFiles {
     fn describe(&self, about: &mut About) {
         let place = self.assets.as_folder().map_or("in the executable".to_owned(), |path| path.display().to_string());
         about.option("at", if self.at.is_empty() { "/" } else { &self.at }).option("files", place);
+        about.reads(&self.assets);
         let (files, at) = (self.files().clone(), self.at.clone());
         about.share(StaticUrls::new(move |name| {
             let marked = files.marked(name)?;

@@ -81,6 +81,7 @@ impl Middleware for Templates {
     }
 
     fn describe(&self, about: &mut About) {
+        self.engine.describe(about);
         about.provides::<View>().wants::<RequestId>().wants::<crate::request::CspNonce>().wants::<crate::Session>();
         // A page that fails is to roll back.
         #[cfg(feature = "database")]

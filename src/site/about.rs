@@ -3,10 +3,11 @@
 use super::life::Told;
 use super::{LayerInfo, Shares, short_name};
 use crate::request::{CspNonce, OriginalMethod};
-use crate::{FromRequest, RequestId};
+use crate::{Assets, FromRequest, RequestId};
 use std::any::TypeId;
 use std::fmt;
 use std::panic::Location;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A type that one layer provides and another, or a handler, needs.
@@ -61,6 +62,7 @@ impl About {
             migrated: None,
             told: None,
             shares: None,
+            folders: Vec::new(),
         };
         Self { layers: vec![info] }
     }
@@ -106,6 +108,14 @@ impl About {
             layer.stands_in = noun;
             layer.provides.retain(|provided| Some(provided.id) == noun);
         }
+    }
+
+    /// The layer reads these files while the site runs: [`LiveReload`](crate::layers::LiveReload) looks whether they change.
+    pub fn reads(&mut self, assets: &Assets) -> &mut Self {
+        if let Some(layer) = self.current() {
+            layer.folders.extend(assets.as_folder().map(Path::to_owned));
+        }
+        self
     }
 
     /// Some layer above must provide a `T`.

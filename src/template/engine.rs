@@ -6,7 +6,7 @@ use crate::csrf::{self, CsrfToken};
 use crate::report::Trail;
 use crate::request::{Beside, CspNonce, original_uri};
 use crate::session::{Flash, LazySession};
-use crate::site::Site;
+use crate::site::{About, Site};
 use crate::{Error, MatchedRoute, Request, RequestExt, RequestId, Result, StaticUrls};
 use http::{Method, Uri};
 use std::sync::Arc;
@@ -56,6 +56,11 @@ pub trait Engine: Send + Sync + 'static {
         names.to_vec()
     }
 
+    /// Says what the layer `Templates` says of itself: see [`About::reads`] for one that reads its templates again.
+    fn describe(&self, about: &mut About) {
+        let _ = about;
+    }
+
     /// Looks at every template before the first request: whether it can be read, and links to routes that exist.
     ///
     /// # Errors
@@ -79,6 +84,10 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
 
     fn uses<'n>(&self, template: &str, names: &[&'n str]) -> Vec<&'n str> {
         (**self).uses(template, names)
+    }
+
+    fn describe(&self, about: &mut About) {
+        (**self).describe(about);
     }
 
     fn check(&self, site: &Site) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Engine, Links, MissingTemplate, Page, TemplateError};
 use crate::cache::Cache;
 use crate::csrf::CsrfToken;
 use crate::nearest::nearest;
-use crate::site::Site;
+use crate::site::{About, Site};
 use crate::{Assets, Error, Result, StaticUrls};
 use ::tera::{Context, ErrorKind, Kwargs, State, TeraResult, Value};
 use bytes::Bytes;
@@ -362,6 +362,12 @@ fn namespaces<'a>(site: &'a Site, name: &str) -> Vec<&'a str> {
 }
 
 impl Engine for Tera {
+    fn describe(&self, about: &mut About) {
+        if self.reload {
+            about.reads(&self.assets);
+        }
+    }
+
     fn render(&self, page: &Page<'_>) -> Result<String> {
         let loaded = self.loaded();
         let set = match &loaded.set {

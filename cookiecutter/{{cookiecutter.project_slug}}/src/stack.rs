@@ -19,13 +19,13 @@ use purlin::config::Environment;
 use purlin::database::Database;
 {% endif %}
 use purlin::layers::{
-    AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, Lint, RequestIds,
+    AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, Lint, LiveReload,
 {% if cookiecutter.auth %}
-    SecurityHeaders, Sessions, SignIn, StaticFiles, Templates, Transaction,
+    RequestIds, SecurityHeaders, Sessions, SignIn, StaticFiles, Templates, Transaction,
 {% elif cookiecutter.__database %}
-    SecurityHeaders, Sessions, StaticFiles, Templates, Transaction,
+    RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates, Transaction,
 {% else %}
-    SecurityHeaders, Sessions, StaticFiles, Templates,
+    RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates,
 {% endif %}
 };
 use purlin::report::Log;
@@ -92,6 +92,7 @@ pub fn stack(config: Config) -> Result<impl Service> {
         .layer(AccessLog::new()) // one line a request, with the cause of a failure
         .layer(Compression::new()) // brotli or gzip, as the client likes
         .layer(SecurityHeaders::new().https(config.https)) // CSP, nosniff, no framing, HSTS
+        .layer(LiveReload::new().on(config.templates.reload)) // reloads pages, in debug builds
         .layer(Debugger::new()) // live variables on its page, in debug builds only
         .layer(pages) // a failure from below becomes a page here
         .layer(Deadline::new(config.answer_within)) // 503 when it takes too long

@@ -14,7 +14,7 @@ use crate::layers::Uploads;
 use crate::layers::Workers;
 use crate::layers::{
     AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
-    Forwards, Lint, MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles,
+    Forwards, Lint, LiveReload, MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles,
     TrustedProxies,
 };
 use crate::{Assets, Error, Result};
@@ -95,6 +95,9 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("always", "false", "whether it watches in release builds too")
         .option("fail", "false", "whether an answer that breaks a rule becomes a 500: for tests")
         .option("allow", "[]", "rules that may be broken, by their ids")
+        .layer("purlin:live_reload", |options: LiveReloadOptions, _| Ok(given!(LiveReload::new(), options: on)))
+        .doc("Lets open pages follow the site; nothing in a release build.")
+        .option("on", "true", "whether it does anything in a debug build either")
         .layer("purlin:method_override", |_: NoOptions, _| Ok(MethodOverride::new()))
         .doc("Lets a form name the method PUT, PATCH or DELETE in a field.")
         .layer("purlin:redirects", |options: RedirectsOptions, _| Ok(redirects(options)))
@@ -422,6 +425,12 @@ struct ETagsOptions {
 struct ForwardsOptions {
     max_depth: Option<Count>,
     max_body: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LiveReloadOptions {
+    on: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
