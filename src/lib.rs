@@ -25,7 +25,7 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], [`csrf`], [`report`], [`sse`] (server-sent events), `upload` (forms with files), [`pool`] (threads for what
-//!   blocks), and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
+//!   blocks), [`rate`], and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
 //!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
 //!   `cgi`, `fastcgi` and `wsgi`.
@@ -99,6 +99,7 @@ pub mod pool;
 pub mod proxy;
 mod race;
 pub mod range;
+pub mod rate;
 #[cfg(feature = "redis")]
 mod redis_link;
 mod replay;
@@ -132,6 +133,9 @@ pub mod layers;
 pub mod guide {
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
+
+    #[doc = include_str!("../docs/network.md")]
+    pub mod network {}
 
     #[cfg(feature = "cache")]
     #[doc = include_str!("../docs/pages.md")]

@@ -4,10 +4,12 @@ use crate::lock::locked;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Script,
+    ServerErrorKind, Value,
 };
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A connection which all requests share: what they ask at the same time goes over the wire together.
@@ -179,6 +181,27 @@ impl Link {
         Err(error)
     }
 
+    /// Runs a script, by the name that Redis has for it, or by its source where Redis does not know it. `call` makes the command,
+    /// of these first two words.
+    ///
+    /// # Errors
+    ///
+    /// No connection, no answer in time, or one that says no.
+    pub(crate) async fn run(&self, script: &Lua, call: impl Fn(&str, &str) -> Cmd) -> Result<Value, LinkError> {
+        let wire = self.wire().await?;
+        let mut connection = wire.connection.clone();
+        let asked = async {
+            match send(&mut connection, &call("EVALSHA", script.script.get_hash())).await {
+                // Redis has been restarted since, or somebody made it forget.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    send(&mut connection, &call("EVAL", script.source)).await
+                }
+                answer => answer,
+            }
+        };
+        self.answer(wire, asked).await
+    }
+
     /// The next one who asks connects anew; those who wait for an answer by this wire may still get it.
     fn leave(&self, wire: &Wire) {
         let mut state = self.state();
@@ -201,6 +224,65 @@ impl fmt::Debug for Link {
     /// Without the URL, which may have a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("place", &self.place).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A script that Redis runs in one step.
+pub(crate) struct Lua {
+    source: &'static str,
+    script: LazyLock<Script, fn() -> Script>,
+}
+
+/// A [`Lua`] of a source that is there for ever.
+macro_rules! lua {
+    ($source:expr) => {
+        $crate::redis_link::Lua::new($source, || redis::Script::new($source))
+    };
+}
+
+pub(crate) use lua;
+
+impl Lua {
+    pub(crate) const fn new(source: &'static str, script: fn() -> Script) -> Self {
+        Self { source, script: LazyLock::new(script) }
+    }
+}
+
+/// What is to be logged of Redis, where a site goes on without it: once that it is away, and once that it is back.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    is_away: AtomicBool,
+    /// It was said that it refuses.
+    has_refused: AtomicBool,
+}
+
+/// What is to be logged.
+#[derive(Debug)]
+pub(crate) enum News {
+    Back,
+    /// With the error and its cause.
+    Away(String),
+    /// What is asked cannot be done there, whoever asks.
+    Refuses(String),
+}
+
+impl Presence {
+    /// What an answer tells that has not been told.
+    pub(crate) fn hear<T>(&self, answer: &Result<T, LinkError>) -> Option<News> {
+        let error = match answer {
+            Ok(_) if !self.is_away.load(Ordering::Relaxed) => return None,
+            Ok(_) => return self.is_away.swap(false, Ordering::Relaxed).then_some(News::Back),
+            Err(error) => error,
+        };
+        let is_away = error.is_unavailable();
+        // A key that is another's is there for every request.
+        let told = if is_away { &self.is_away } else { &self.has_refused };
+        if told.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let words = format!("{error}{cause}");
+        Some(if is_away { News::Away(words) } else { News::Refuses(words) })
     }
 }
 

@@ -42,6 +42,7 @@ mod method_override;
 mod page_cache;
 #[cfg(feature = "proxy")]
 mod proxy;
+mod rate_limit;
 mod redirects;
 #[cfg(all(feature = "redis", unix))]
 mod redis;

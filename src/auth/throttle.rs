@@ -1,6 +1,7 @@
 //! `Throttle`: how long who failed to sign in has to wait before the next attempt.
 
 use crate::lock::locked;
+use crate::rate::{Rows, is_near, network, seconds_in_words, whole_seconds};
 use crate::{Error, Request, RequestExt, Result};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -235,92 +236,51 @@ fn of_connection(req: &Request) -> Option<IpAddr> {
     req.client_ip().filter(|ip| !is_near(*ip))
 }
 
-/// This machine, or one of a network of its own: RFC 1918, 4193, 3927 and 4291 §2.5.6, 6598.
-fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || is_shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
-/// What one customer of a provider has: an IPv4 address, or 64 bits of IPv6.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-    }
-}
-
 fn too_early(wait: Duration) -> Error {
-    // Part of a second is one: who comes then is not sent away again.
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let words = match seconds {
-        1 => "a second".to_owned(),
-        2..120 => format!("{seconds} seconds"),
-        _ => format!("{} minutes", seconds.div_ceil(60)),
-    };
+    let seconds = whole_seconds(wait);
+    let words = seconds_in_words(seconds);
     Error::new(StatusCode::TOO_MANY_REQUESTS, format!("too many attempts to sign in failed: {seconds} s to wait"))
         .header(RETRY_AFTER, HeaderValue::from(seconds))
         .public(format!("Too many attempts to sign in have failed. Please try again in {words}."))
 }
 
-/// Counts by key, in room that does not grow: each key has its place in one row of eight, and a row that is full
-/// forgets the one that failed least.
-#[derive(Default)]
-struct Table {
-    // Empty until something is counted.
-    rows: Vec<[Count; WAYS]>,
-}
+/// Those of accounts, or of addresses: 65,536 in 2 MiB, and who failed least is forgotten first.
+struct Table(Rows<Count>);
 
-const WAYS: usize = 8;
-const ROWS: usize = 8192;
-
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    key: u64,
     /// Since the throttle's start.
     last: Duration,
-    /// 0 for a place that is free.
+    /// 0 for none.
     failures: u32,
 }
 
-impl Table {
-    fn row(&mut self, key: u64) -> Option<&mut [Count; WAYS]> {
-        // The remainder is less than the number of rows.
-        self.rows.get_mut(key as usize % ROWS)
+impl Default for Table {
+    fn default() -> Self {
+        Self(Rows::new(65_536))
     }
+}
 
+impl Table {
     fn find(&mut self, key: u64, now: Duration, forgotten_after: Duration) -> Option<&mut Count> {
-        let is_it = |count: &&mut Count| count.key == key && count.failures > 0;
-        self.row(key)?.iter_mut().find(is_it).filter(|count| now.saturating_sub(count.last) <= forgotten_after)
+        let is_known = |count: &&mut Count| count.failures > 0 && now.saturating_sub(count.last) <= forgotten_after;
+        self.0.find(key).filter(is_known)
     }
 
     fn add(&mut self, key: u64, now: Duration, forgotten_after: Duration) {
-        if self.rows.is_empty() {
-            self.rows = vec![[Count::default(); WAYS]; ROWS];
-        }
         if let Some(count) = self.find(key, now, forgotten_after) {
             count.failures = count.failures.saturating_add(1);
             count.last = now;
             return;
         }
-        let weight = |count: &Count| {
+        self.0.put(key, Count { last: now, failures: 1 }, |count| {
             let is_remembered = now.saturating_sub(count.last) <= forgotten_after;
-            // What was forgotten of this very key makes room first: a key has one place.
-            (count.key != key, if is_remembered { count.failures } else { 0 }, count.last)
-        };
-        let row = self.row(key).into_iter().flatten();
-        if let Some(place) = row.min_by_key(|count| weight(count)) {
-            *place = Count { key, last: now, failures: 1 };
-        }
+            (if is_remembered { count.failures } else { 0 }, count.last)
+        });
     }
 
     fn set(&mut self, key: u64, failures: impl Fn(u32) -> u32) {
-        if let Some(count) = self.row(key).and_then(|row| row.iter_mut().find(|count| count.key == key)) {
+        if let Some(count) = self.0.find(key) {
             count.failures = failures(count.failures);
         }
     }
@@ -328,18 +288,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn what_is_near_is_a_proxy_that_all_share() {
-        let near = "127.0.0.1 ::1 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.1.1 100.64.0.1 100.127.255.255 \
-                    fd00::1 fc00::1 fe80::1 ::ffff:10.0.0.1";
-        let far = "8.8.8.8 172.32.0.1 172.15.0.1 100.63.0.1 100.128.0.1 192.169.0.1 2001:db8::1 ::ffff:8.8.8.8";
-        for (list, expected) in [(near, true), (far, false)] {
-            for address in list.split_whitespace() {
-                assert_eq!(super::is_near(address.parse().unwrap()), expected, "{address}");
-            }
-        }
-    }
-
     use super::*;
 
     #[test]
@@ -495,7 +443,6 @@ mod tests {
         }
         assert_eq!(fails(&throttle, Who::Stranger("ada"), None), 1);
         let table = lock(&throttle.shared.accounts);
-        assert_eq!(table.rows.len() * WAYS, 65_536);
-        assert_eq!(size_of_val(table.rows.as_slice()), 2 << 20);
+        assert_eq!(table.0.size(), (65_536, 2 << 20));
     }
 }

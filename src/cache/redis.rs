@@ -2,11 +2,10 @@
 
 use crate::Error;
 use crate::config::Secret;
-use crate::redis_link::{Link, LinkError, Misconfigured, send};
-use redis::{Cmd, ErrorKind, Script, ServerErrorKind, Value};
+use crate::redis_link::{Link, LinkError, Lua, Misconfigured, News, Presence, lua};
+use redis::{Cmd, Value};
 use std::fmt;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Values by key in one Redis, below a prefix, each for its time and under its tags.
@@ -23,9 +22,7 @@ use std::time::Duration;
 pub(crate) struct Remote {
     link: Link,
     prefix: Box<str>,
-    is_away: AtomicBool,
-    /// It was said that it refuses.
-    has_refused: AtomicBool,
+    presence: Presence,
     failures: AtomicU64,
 }
 
@@ -90,9 +87,7 @@ pub(crate) const LARGEST: usize = 8 << 20;
 /// Ten years: what a lifetime is cut to.
 const MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-const SOURCE: &str = include_str!("redis/cache.lua");
-
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(SOURCE));
+static SCRIPT: Lua = lua!(include_str!("redis/cache.lua"));
 
 impl Remote {
     /// Connects to nothing yet. All keys begin with the prefix, `purlin:cache:` for example; answers are waited for so long.
@@ -104,8 +99,7 @@ impl Remote {
         Ok(Self {
             link: Link::new(url.expose_str())?.timeout(timeout),
             prefix: prefix.into(),
-            is_away: AtomicBool::new(false),
-            has_refused: AtomicBool::new(false),
+            presence: Presence::default(),
             failures: AtomicU64::new(0),
         })
     }
@@ -214,50 +208,28 @@ impl Remote {
 
     /// Takes one step of the script.
     async fn ask(&self, what: &str, key: String, fill: impl Fn(&mut Cmd)) -> Result<Value, LinkError> {
-        let answer = self.answer(what, &key, fill).await;
-        match &answer {
-            Ok(_) if !self.is_away.load(Ordering::Relaxed) => {}
-            Ok(_) => {
-                if self.is_away.swap(false, Ordering::Relaxed) {
-                    tracing::info!(target: "purlin::cache", "Redis at {} is back", self.place());
-                }
-            }
-            Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                if !error.is_unavailable() {
-                    // A key that is another's is there for every request.
-                    if !self.has_refused.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(target: "purlin::cache", "Redis refuses a step of the cache: {error}{cause}");
-                    }
-                } else if !self.is_away.swap(true, Ordering::Relaxed) {
-                    let away = "the cache goes on without Redis, and says when that is back";
-                    tracing::warn!(target: "purlin::cache", "{away}: {error}{cause}");
-                }
-            }
-        }
-        answer
-    }
-
-    async fn answer(&self, what: &str, key: &str, fill: impl Fn(&mut Cmd)) -> Result<Value, LinkError> {
-        let wire = self.link.wire().await?;
-        let mut connection = wire.connection.clone();
         let call = |by: &str, script: &str| {
             let mut call = Cmd::with_capacity(12, 256);
-            call.arg(by).arg(script).arg(1).arg(key).arg(what);
+            call.arg(by).arg(script).arg(1).arg(&key).arg(what);
             fill(&mut call);
             call
         };
-        let asked = async {
-            match send(&mut connection, &call("EVALSHA", SCRIPT.get_hash())).await {
-                // Redis has been restarted since, or somebody made it forget.
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    send(&mut connection, &call("EVAL", SOURCE)).await
-                }
-                answer => answer,
+        let answer = self.link.run(&SCRIPT, call).await;
+        if answer.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        match self.presence.hear(&answer) {
+            None => {}
+            Some(News::Back) => tracing::info!(target: "purlin::cache", "Redis at {} is back", self.place()),
+            Some(News::Away(why)) => {
+                let away = "the cache goes on without Redis, and says when that is back";
+                tracing::warn!(target: "purlin::cache", "{away}: {why}");
             }
-        };
-        self.link.answer(wire, asked).await
+            Some(News::Refuses(why)) => {
+                tracing::warn!(target: "purlin::cache", "Redis refuses a step of the cache: {why}");
+            }
+        }
+        answer
     }
 }
 

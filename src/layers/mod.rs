@@ -28,6 +28,7 @@ mod live_reload;
 mod method_override;
 #[cfg(feature = "cache")]
 mod page_cache;
+mod rate_limit;
 mod redirects;
 mod request_ids;
 #[cfg(feature = "auth")]
@@ -75,6 +76,7 @@ pub use live_reload::LiveReload;
 pub use method_override::MethodOverride;
 #[cfg(feature = "cache")]
 pub use page_cache::PageCache;
+pub use rate_limit::RateLimit;
 pub use redirects::{Redirects, Slash};
 pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]

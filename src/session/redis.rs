@@ -1,14 +1,13 @@
 //! `RedisStore`: sessions in Redis or Valkey, for sites on several machines.
 
 use super::{Capabilities, Change, GRACE_SECONDS, Record, Save, Saved, SessionId, Store, StoreError, Token};
-use crate::redis_link::{Link, LinkError, Misconfigured, send};
+use crate::redis_link::{Link, LinkError, Lua, Misconfigured, lua, send};
 use crate::site::Start;
 use crate::{Error, Result};
 use orion::hazardous::hash::blake2::blake2b::Blake2b;
-use redis::{Cmd, ErrorKind, FromRedisValue, Script, ServerErrorKind, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Keeps sessions in Redis or [Valkey](https://valkey.io), which several servers of a site may share.
@@ -126,20 +125,8 @@ impl RedisStore {
 
     /// Does what `save.lua` says.
     async fn run(&self, what: &str, keys: &[String], save: Save<'_>) -> Result<Done, StoreError> {
-        let link = self.link()?;
-        let wire = link.wire().await?;
-        let mut connection = wire.connection.clone();
-        let by_name = script("EVALSHA", SAVE.get_hash(), what, keys, save);
-        let asked = async {
-            match send(&mut connection, &by_name).await {
-                // Redis has been restarted since, or somebody made it forget.
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    send(&mut connection, &script("EVAL", SOURCE, what, keys, save)).await
-                }
-                answer => answer,
-            }
-        };
-        match link.answer(wire, asked).await? {
+        let call = |by: &str, source: &str| script(by, source, what, keys, save);
+        match self.link()?.run(&SAVE, call).await? {
             Value::Int(0) => Ok(Done::Gone),
             Value::Int(_) => Ok(Done::Written),
             other => Ok(Done::Moved(read(other)?)),
@@ -221,9 +208,7 @@ const TOKEN_BYTES: usize = 32;
 /// As many as make a token.
 const DIGEST_BYTES: usize = 24;
 
-const SOURCE: &str = include_str!("redis/save.lua");
-
-static SAVE: LazyLock<Script> = LazyLock::new(|| Script::new(SOURCE));
+static SAVE: Lua = lua!(include_str!("redis/save.lua"));
 
 /// The command that runs `save.lua`, by its source or by the name that Redis has for it. Not `Script::prepare_invoke`, which
 /// allocates for each argument.

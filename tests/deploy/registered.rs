@@ -69,10 +69,12 @@ fn each_built_in_layer_is_registered() {
 }
 
 /// Methods that take what only code has, or that make something else.
-const IN_CODE: [(&str, &[&str]); 6] = [
+const IN_CODE: [(&str, &[&str]); 7] = [
     ("error_pages", &["templates", "on", "reporter", "redact"]),
     ("lint", &["call"]),
     ("page_cache", &["pages"]),
+    // `rates` has them.
+    ("rate_limit", &["also", "by", "exempt"]),
     ("sessions", &["clock"]),
     ("static_files", &["service"]),
     ("uploads", &["from_config"]),
@@ -99,6 +101,7 @@ fn the_options_of_a_layer_are_the_methods_of_its_builder() {
             ("deadline", "limit"),
             ("error_documents", "path"),
             ("field_limit", "fields"),
+            ("rate_limit", "rates"),
             ("sessions", "store"),
             ("sessions", "url"),
             ("static_files", "folder"),
@@ -139,6 +142,9 @@ fn the_defaults_that_are_told_are_the_defaults() {
         "purlin:deadline" => "limit = '1s'",
         "purlin:error_documents" => "path = '/errors'",
         "purlin:field_limit" => "fields = 1",
+        "purlin:rate_limit" => {
+            "rates = [{ requests = 10, period = '1s' }, { requests = 9, period = '1h', burst = 2, name = 'x' }]"
+        }
         "purlin:static_files" => "folder = 'src'",
         "purlin:workers" => "processes = 1",
         _ => "",

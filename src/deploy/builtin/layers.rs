@@ -14,8 +14,8 @@ use crate::layers::Uploads;
 use crate::layers::Workers;
 use crate::layers::{
     AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
-    Forwards, Lint, LiveReload, MethodOverride, Redirects, RequestIds, SecurityHeaders, Sessions, Slash, StaticFiles,
-    TrustedProxies,
+    Forwards, Lint, LiveReload, MethodOverride, RateLimit, Redirects, RequestIds, SecurityHeaders, Sessions, Slash,
+    StaticFiles, TrustedProxies,
 };
 use crate::{Assets, Error, Result};
 use serde::Deserialize;
@@ -100,6 +100,21 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("on", "true", "whether it does anything in a debug build either")
         .layer("purlin:method_override", |_: NoOptions, _| Ok(MethodOverride::new()))
         .doc("Lets a form name the method PUT, PATCH or DELETE in a field.")
+        .layer("purlin:rate_limit", |options: RateLimitOptions, _| rate_limit(options))
+        .doc("Refuses requests of clients that send too many with 429.")
+        .option(
+            "rates",
+            "",
+            "what is let through of a client, up to four tables as { requests = 10, period = \"1s\", burst = 30, name = \"api\" }, \
+             of which the last two may be left out; must be set",
+        )
+        .option("by_user", "false", "whether who is signed in is counted by the account, with the feature `auth`")
+        .option("clients", "65536", "how many clients are counted in memory")
+        .option("fields", "true", "whether answers tell the rates in RateLimit and RateLimit-Policy")
+        .option("redis", "none", "the Redis that counts for all processes, as \"redis://host/0\", with the feature `redis`")
+        .option("redis_timeout", "250 ms", "for how long an answer of Redis is waited for")
+        .option("name", "none", "what the counts are called in Redis")
+        .option("without_redis", "\"count-here\"", "what is done without Redis: \"count-here\", \"pass\" or \"refuse\"")
         .layer("purlin:redirects", |options: RedirectsOptions, _| Ok(redirects(options)))
         .doc("Sends clients from old addresses to new ones.")
         .option(
@@ -382,6 +397,71 @@ struct BlockingOptions {
 #[serde(default, deny_unknown_fields)]
 struct CsrfOptions {
     trust: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateLimitOptions {
+    rates: Vec<RateOptions>,
+    #[serde(default)]
+    by_user: bool,
+    #[serde(default)]
+    clients: Option<Count>,
+    #[serde(default)]
+    fields: Option<bool>,
+    #[serde(default)]
+    redis: Option<Secret>,
+    #[serde(default)]
+    redis_timeout: Option<Limit>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    without_redis: Option<WithoutRedis>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateOptions {
+    requests: u32,
+    period: Limit,
+    burst: Option<u32>,
+    name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WithoutRedis {
+    CountHere,
+    Pass,
+    Refuse,
+}
+
+impl From<WithoutRedis> for crate::rate::WithoutRedis {
+    fn from(without: WithoutRedis) -> Self {
+        match without {
+            WithoutRedis::CountHere => Self::CountHere,
+            WithoutRedis::Pass => Self::Pass,
+            WithoutRedis::Refuse => Self::Refuse,
+        }
+    }
+}
+
+fn rate_limit(options: RateLimitOptions) -> Result<RateLimit> {
+    let mut rates = options.rates.into_iter().map(|rate| {
+        let RateOptions { requests, period, burst, name } = rate;
+        let rate = crate::rate::Rate::new(requests, period.0);
+        let rate = burst.into_iter().fold(rate, |rate, burst| rate.burst(burst));
+        name.into_iter().fold(rate, |rate, name| rate.named(name))
+    });
+    let first = rates.next().ok_or_else(|| Error::internal("`rates`: expected one rate at least, found none"))?;
+    let layer = rates.fold(RateLimit::new(first), |layer, rate| layer.also(rate));
+    let layer = if options.by_user { layer.by_user() } else { layer };
+    let layer = options.redis.iter().fold(layer, |layer, url| layer.redis(url.expose_str()));
+    Ok(given!(
+        layer,
+        options: clients as |clients: Count| clients.0, fields, name, redis_timeout as |time: Limit| time.0,
+        without_redis as |without: WithoutRedis| without.into()
+    ))
 }
 
 #[derive(Debug, Deserialize)]
