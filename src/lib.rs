@@ -58,6 +58,7 @@ pub mod cgi;
 pub mod conditional;
 pub mod config;
 pub mod cookie;
+mod cors;
 #[cfg(all(unix, feature = "workers"))]
 mod crossing;
 pub mod csrf;

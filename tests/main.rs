@@ -14,6 +14,7 @@ mod cgi;
 #[cfg(feature = "compression")]
 mod compression;
 mod contract;
+mod cors;
 #[cfg(feature = "tera")]
 mod csrf;
 #[cfg(feature = "database")]

@@ -13,6 +13,7 @@ mod cache_for;
 mod commit_when;
 #[cfg(feature = "compression")]
 mod compression;
+mod cors;
 mod csrf;
 mod csrf_exempt;
 mod deadline;
@@ -61,6 +62,7 @@ pub use cache_for::CacheFor;
 pub use commit_when::CommitWhen;
 #[cfg(feature = "compression")]
 pub use compression::Compression;
+pub use cors::Cors;
 pub use csrf::Csrf;
 pub use csrf_exempt::CsrfExempt;
 pub use deadline::Deadline;

@@ -69,7 +69,8 @@ fn each_built_in_layer_is_registered() {
 }
 
 /// Methods that take what only code has, or that make something else.
-const IN_CODE: [(&str, &[&str]); 7] = [
+const IN_CODE: [(&str, &[&str]); 8] = [
+    ("cors", &["origin_if"]),
     ("error_pages", &["templates", "on", "reporter", "redact"]),
     ("lint", &["call"]),
     ("page_cache", &["pages"]),
@@ -139,6 +140,7 @@ fn the_defaults_that_are_told_are_the_defaults() {
     let needed = |layer: &str| match layer {
         "purlin:body_limit" => "bytes = 1",
         "purlin:cache_for" => "time = '60s'",
+        "purlin:cors" => "origin = ['https://app.example.org']",
         "purlin:deadline" => "limit = '1s'",
         "purlin:error_documents" => "path = '/errors'",
         "purlin:field_limit" => "fields = 1",

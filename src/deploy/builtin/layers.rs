@@ -13,7 +13,7 @@ use crate::layers::Uploads;
 #[cfg(all(unix, feature = "workers"))]
 use crate::layers::Workers;
 use crate::layers::{
-    AccessLog, Blocking, BodyLimit, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
+    AccessLog, Blocking, BodyLimit, Cors, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
     Forwards, Lint, LiveReload, MethodOverride, RateLimit, Redirects, RequestIds, SecurityHeaders, Sessions, Slash,
     StaticFiles, TrustedProxies,
 };
@@ -47,6 +47,17 @@ pub(super) fn register(registry: Registry) -> Registry {
         .doc("Refuses larger request bodies with 413, instead of the limit of the configuration.")
         .option("bytes", "", "the largest body; must be set");
     let registry = compression(registry)
+        .layer("purlin:cors", |options: CorsOptions, _| cors(options))
+        .doc("Lets pages of other origins read answers.")
+        .option("origin", "[]", "who is let in, as \"https://app.example.org\"")
+        .option("any_origin", "false", "whether everybody is")
+        .option("credentials", "false", "whether cookies and passwords may come along")
+        .option("methods", "those of the route", "the methods that preflights are told, as \"PUT\"")
+        .option("headers", "[]", "the headers that pages may send, as \"content-type\"")
+        .option("any_header", "false", "whether they may send any but Authorization")
+        .option("expose", "[]", "the headers of answers that pages may read")
+        .option("expose_all", "false", "whether they may read all")
+        .option("max_age", "the browser's", "for how long a browser need not ask again")
         .layer("purlin:csrf", |options: CsrfOptions, _| {
             Ok(options.trust.into_iter().fold(Csrf::new(), |csrf, origin| csrf.trust(origin)))
         })
@@ -391,6 +402,39 @@ struct BlockingOptions {
     wait: Option<Limit>,
     retry_after: Option<Limit>,
     limit: Option<Limit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CorsOptions {
+    origin: Vec<String>,
+    any_origin: Option<bool>,
+    credentials: Option<bool>,
+    methods: Option<Vec<String>>,
+    headers: Vec<String>,
+    any_header: Option<bool>,
+    expose: Vec<String>,
+    expose_all: Option<bool>,
+    max_age: Option<Time>,
+}
+
+fn cors(options: CorsOptions) -> Result<Cors> {
+    let cors = options.origin.iter().fold(Cors::new(), |cors, origin| cors.origin(origin));
+    let cors = given!(
+        cors,
+        options: any_origin, credentials, any_header, expose_all, max_age as |time: Time| time.0
+    );
+    let cors = cors.headers(options.headers.iter().map(String::as_str));
+    let cors = cors.expose(options.expose.iter().map(String::as_str));
+    let Some(methods) = options.methods else {
+        return Ok(cors);
+    };
+    let read = |method: &String| {
+        method
+            .parse()
+            .map_err(|_| Error::internal(format!("`methods`: expected a method as \"PUT\", found {method:?}")))
+    };
+    Ok(cors.methods(methods.iter().map(read).collect::<Result<Vec<crate::Method>>>()?))
 }
 
 #[derive(Debug, Default, Deserialize)]
