@@ -102,7 +102,6 @@ pub use secret::{Secret, SecretKeys};
 use crate::Context;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-#[cfg(feature = "cache")]
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -355,12 +354,14 @@ pub struct ServerConfig {
     /// Where it listens: one at least.
     #[serde(deserialize_with = "listen::one_or_more")]
     pub listen: Vec<Listen>,
+    /// `[server.tls]`
+    pub tls: TlsConfig,
     /// How the cores are used.
     pub runtime: Runtime,
     /// How many processes serve the same sockets: see [`Server::prefork`](crate::Server::prefork).
     #[serde(deserialize_with = "units::count")]
     pub processes: usize,
-    /// HTTP/2 by prior knowledge, as well as HTTP/1.1.
+    /// HTTP/2 as well as HTTP/1.1: by TLS, where its client chooses (ALPN), and without by prior knowledge.
     pub http2: bool,
     /// For the head of a request to arrive.
     #[serde(deserialize_with = "units::limit")]
@@ -393,6 +394,41 @@ pub struct ServerConfig {
     /// For a new executable to have started its application, when it takes over; then the one that serves goes on alone.
     #[serde(deserialize_with = "units::limit")]
     pub restart_timeout: Duration,
+}
+
+/// `[server.tls]`: https by the server itself, with Purlin's feature `tls`. See [the guide](crate::guide::network).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TlsConfig {
+    /// The file of the certificate and those that lead from it to a known authority, in PEM; empty for no TLS. In the site's folder,
+    /// unless its path is absolute; so are the others.
+    pub certificate: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+    /// For the handshake.
+    #[serde(deserialize_with = "units::limit")]
+    pub handshake_timeout: Duration,
+    /// How often the files are looked at, and used if they have changed.
+    #[serde(deserialize_with = "units::limit")]
+    pub look_every: Duration,
+    /// Where plain http is listened to as well, and sent to https.
+    #[serde(default)]
+    pub redirect_from: Vec<Listen>,
+    /// `[server.tls.more.NAME]`: certificates for other names.
+    #[serde(default)]
+    pub more: BTreeMap<String, TlsFiles>,
+}
+
+/// `[server.tls.more.NAME]`: one more certificate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// As [`TlsConfig::certificate`].
+    pub certificate: PathBuf,
+    /// As [`TlsConfig::key`].
+    pub key: PathBuf,
 }
 
 /// How the cores are used.

@@ -261,8 +261,8 @@ fn serve<S: Service + 'static>(
         Ok(bound) => bound,
         Err(error) => return Err(told(config, stack, error)),
     };
-    let line = announcement(bound.addresses(), config.environment.name(), None, as_json);
-    let places = places(bound.addresses());
+    let line = announcement(&bound, config.environment.name(), None, as_json);
+    let places = places(&bound);
     let runtime = bound.runtime()?;
     let served = runtime.block_on(async {
         let bound = bound.announce(&line);
@@ -362,23 +362,24 @@ fn told<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>, err
 }
 
 /// What is printed once a server serves: one line, for programs too.
-fn announcement(listens: &[Listen], environment: &str, name: Option<&str>, as_json: bool) -> String {
+fn announcement(bound: &Bound, environment: &str, name: Option<&str>, as_json: bool) -> String {
     if as_json {
-        let places: Vec<String> = listens.iter().map(url).collect();
+        let places: Vec<String> = bound.addresses().iter().map(|listen| url(bound, listen)).collect();
         return serde_json::json!({ "serving": places, "environment": environment, "server": name }).to_string();
     }
     let name = name.map(|name| format!(", {name}")).unwrap_or_default();
-    format!("serving {} ({environment}{name}), Ctrl-C stops it", places(listens))
+    format!("serving {} ({environment}{name}), Ctrl-C stops it", places(bound))
 }
 
-fn places(listens: &[Listen]) -> String {
-    listens.iter().map(url).collect::<Vec<_>>().join(", ")
+fn places(bound: &Bound) -> String {
+    bound.addresses().iter().map(|listen| url(bound, listen)).collect::<Vec<_>>().join(", ")
 }
 
 /// Where a browser on this machine finds the server.
-fn url(listen: &Listen) -> String {
+fn url(bound: &Bound, listen: &Listen) -> String {
+    let scheme = if bound.speaks_tls_at(listen) { "https" } else { "http" };
     match listen {
-        Listen::Tcp(address) => format!("http://{}", reachable(*address)),
+        Listen::Tcp(address) => format!("{scheme}://{}", reachable(*address)),
         other => other.to_string(),
     }
 }
@@ -433,6 +434,10 @@ fn health(config: &Config) -> Result<()> {
             let address = reachable(*address);
             let stream = TcpStream::connect_timeout(&address, HEALTHY).context(format!("connecting to {address}"))?;
             stream.set_read_timeout(Some(HEALTHY))?;
+            #[cfg(feature = "tls")]
+            if !config.server.tls.certificate.as_os_str().is_empty() {
+                return healthy(status_of(crate::server::tls::to_itself(stream)?));
+            }
             status_of(stream)
         }
         #[cfg(unix)]
@@ -444,6 +449,10 @@ fn health(config: &Config) -> Result<()> {
         }
         other => return Err(Error::internal(format!("cannot ask a server that listens on {other}: give `--listen`"))),
     };
+    healthy(status)
+}
+
+fn healthy(status: Result<u16>) -> Result<()> {
     match status.context("asking for /")? {
         status if status < 500 => {
             println!("healthy: {status}");

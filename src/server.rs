@@ -10,6 +10,8 @@ pub(crate) mod handover;
 mod listen;
 #[cfg(unix)]
 pub(crate) mod prefork;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 mod wire;
 #[cfg(all(unix, feature = "workers"))]
 pub(crate) mod worker;
@@ -26,6 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
+
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 /// Serves an application.
 ///
@@ -57,6 +62,11 @@ pub struct Server {
     max_connections: usize,
     capabilities: Capabilities,
     prefork: usize,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    /// What a build without TLS cannot do.
+    #[cfg(not(feature = "tls"))]
+    tls: Option<crate::config::TlsConfig>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +99,7 @@ impl Server {
             max_connections: 8192,
             capabilities: Capabilities::new(),
             prefork: 1,
+            tls: None,
         }
     }
 
@@ -106,7 +117,22 @@ impl Server {
             .runtime(config.runtime)
             .prefork(config.processes);
         server.listen.clone_from(&config.listen);
+        #[cfg(feature = "tls")]
+        {
+            server.tls = Tls::from_config(&config.tls);
+        }
+        #[cfg(not(feature = "tls"))]
+        if !config.tls.certificate.as_os_str().is_empty() {
+            server.tls = Some(config.tls.clone());
+        }
         server
+    }
+
+    /// Speaks TLS at all addresses, unix sockets excepted, which are for a proxy on this machine; not by default. With the feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// Listens there, and at every other place that is named; 127.0.0.1:8000 if none is.
@@ -218,6 +244,16 @@ impl Server {
         if self.listen.is_empty() {
             self.listen.push(Listen::Tcp(([127, 0, 0, 1], 8000).into()));
         }
+        #[cfg(not(feature = "tls"))]
+        if self.tls.is_some() {
+            let message =
+                "`server.tls.certificate` is set, and this build speaks no TLS: switch on Purlin's feature `tls`";
+            return Err(crate::Error::internal(message));
+        }
+        #[cfg(feature = "tls")]
+        let certificates = self.tls.as_ref().map(Tls::load).transpose()?;
+        #[cfg(feature = "tls")]
+        self.listen.extend(self.tls.iter().flat_map(|tls| tls.redirect_from.clone()));
         let part = Part::of(&self);
         if self.prefork > 1 {
             #[cfg(unix)]
@@ -251,7 +287,16 @@ impl Server {
         };
         let mut addresses = sockets.iter().map(Socketed::address).collect::<Result<Vec<_>>>()?;
         addresses.dedup();
-        Ok(Bound { server: self, part, sockets, addresses, line: None, opening: None })
+        Ok(Bound {
+            server: self,
+            part,
+            sockets,
+            addresses,
+            line: None,
+            opening: None,
+            #[cfg(feature = "tls")]
+            certificates,
+        })
     }
 
     /// Serves one connection that is there already, until it ends: for tests, and for what is no socket.
@@ -265,7 +310,18 @@ impl Server {
     {
         let app = BoxService::new(app);
         let life = Life::start_with(&app, self.capabilities)?;
-        let shared = Shared::new(app, self.limits.clone(), self.capabilities);
+        #[cfg(feature = "tls")]
+        let secure = match &self.tls {
+            None => None,
+            Some(tls) => Some(Arc::new(tls.clone().secure(tls.load()?, self.limits.http2, 443, Vec::new())?)),
+        };
+        let shared = Shared::new(
+            app,
+            self.limits.clone(),
+            self.capabilities,
+            #[cfg(feature = "tls")]
+            secure,
+        );
         let task = shared.serve(wire::Stream::Other(Box::new(io)), Connection::new(None, None), None);
         // A task that panicked has been reported by the panic hook, and its connection is closed: as over a socket.
         let _ = task.await;
@@ -291,6 +347,8 @@ pub struct Bound {
     addresses: Vec<Listen>,
     line: Option<String>,
     opening: Option<Opening>,
+    #[cfg(feature = "tls")]
+    certificates: Option<Arc<tls::Certificates>>,
 }
 
 /// What this process does for a server.
@@ -428,6 +486,17 @@ impl Bound {
         matches!(self.part, Part::Whole | Part::Parent)
     }
 
+    /// Whether TLS is spoken at one of its addresses.
+    pub(crate) fn speaks_tls_at(&self, listen: &Listen) -> bool {
+        #[cfg(feature = "tls")]
+        if let (Some(tls), Listen::Tcp(address)) = (&self.server.tls, listen) {
+            let redirects = |from: &Listen| matches!(from, Listen::Tcp(from) if from.port() == address.port());
+            return !tls.redirect_from.iter().any(redirects);
+        }
+        let _ = listen;
+        false
+    }
+
     /// Whether the application is for other processes to start.
     pub(crate) fn keeps_others(&self) -> bool {
         matches!(self.part, Part::Parent)
@@ -450,7 +519,16 @@ impl Bound {
     /// Not generic, so that it is compiled once, here.
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         #[cfg_attr(not(unix), allow(unused_variables))]
-        let Self { server, part, sockets, addresses, line, mut opening } = self;
+        let Self {
+            mut server,
+            part,
+            sockets,
+            addresses,
+            line,
+            mut opening,
+            #[cfg(feature = "tls")]
+            certificates,
+        } = self;
         #[cfg(unix)]
         let mut control = match part {
             Part::Whole => None,
@@ -468,7 +546,23 @@ impl Bound {
             Ok(life) => life,
             Err(failed) => return Err(failed.told().await),
         };
-        let shared = Shared::new(app, server.limits, server.capabilities);
+        #[cfg(feature = "tls")]
+        let secure = match server.tls.take().zip(certificates) {
+            None => None,
+            Some((tls, certificates)) => {
+                let (plain, port) = ports(&tls, &sockets)?;
+                Some(Arc::new(tls.secure(certificates, server.limits.http2, port, plain)?))
+            }
+        };
+        #[cfg(feature = "tls")]
+        let _watch = secure.as_ref().map(tls::Secure::watch);
+        let shared = Shared::new(
+            app,
+            server.limits,
+            server.capabilities,
+            #[cfg(feature = "tls")]
+            secure,
+        );
         if let Some(opening) = &mut opening
             && !opening.started().await
         {
@@ -497,6 +591,23 @@ impl Bound {
         wind_down(shared, crew, life, server.drain, || step(Step::Closed)).await;
         Ok(())
     }
+}
+
+/// The ports that redirect, and the one that they send to: the first that does not.
+#[cfg(feature = "tls")]
+fn ports(tls: &Tls, sockets: &[Socketed]) -> Result<(Vec<u16>, u16)> {
+    let (mut plain, mut port) = (Vec::new(), None);
+    for socket in sockets {
+        let Listen::Tcp(address) = socket.address()? else { continue };
+        // One that was handed down is known by its port only.
+        let is_meant = |listen: &Listen| matches!(listen, Listen::Tcp(asked) if asked.port() == address.port());
+        if tls.redirect_from.contains(&socket.asked) || tls.redirect_from.iter().any(is_meant) {
+            plain.push(address.port());
+        } else {
+            port.get_or_insert(address.port());
+        }
+    }
+    Ok((plain, port.unwrap_or(443)))
 }
 
 /// How a server is told from others of the same process, and known again in another: by where it is to listen.

@@ -226,7 +226,7 @@ fn what_browsers_refuse_is_told_when_the_site_starts() {
     assert!(error.contains("stands below Csrf") && error.contains("tests/cors.rs"), "{error}");
     let on_route = Stack::new().app(Router::new().route("/x", get(async || "x").layer(any())));
     let error = refusal(on_route);
-    assert!(error.contains("stands on the route /x, where no preflight arrives"), "{error}");
+    assert!(error.contains("stands on the route GET /x, where no preflight arrives"), "{error}");
 }
 
 /// The same questions to both. Where they differ, it says why.

@@ -65,6 +65,8 @@ mod static_files;
 #[cfg(feature = "tera")]
 mod templates;
 mod testing;
+#[cfg(all(feature = "tls", unix))]
+mod tls;
 #[cfg(feature = "tower")]
 mod tower;
 mod trusted_proxies;

@@ -39,6 +39,11 @@ mod unix {
         ("inherited_sockets_are_handed_on", inherited_sockets_are_handed_on),
         ("a_runtime_for_each_core_hands_over_all_its_sockets", a_runtime_for_each_core_hands_over_all_its_sockets),
         ("several_processes_are_replaced_together", several_processes_are_replaced_together),
+        #[cfg(feature = "tls")]
+        (
+            "by_tls_it_is_replaced_and_the_next_has_the_next_certificate",
+            by_tls_it_is_replaced_and_the_next_has_the_next_certificate,
+        ),
         ("no_request_is_lost_meanwhile", no_request_is_lost_meanwhile),
         ("the_control_socket_is_for_this_user_alone", the_control_socket_is_for_this_user_alone),
         ("where_no_site_runs_there_is_none_to_restart", where_no_site_runs_there_is_none_to_restart),
@@ -562,6 +567,54 @@ mod unix {
         let parent = told.split(' ').nth(2).unwrap();
         stop(&site, parent);
         assert!(TcpStream::connect(address(&place)).is_err(), "the port is free");
+    }
+
+    #[cfg(feature = "tls")]
+    fn by_tls_it_is_replaced_and_the_next_has_the_next_certificate() {
+        if Command::new("openssl").arg("version").output().is_err() {
+            return println!("LEFT OUT: openssl is not installed");
+        }
+        for processes in [1, 2] {
+            let mut site = Site::new();
+            let tls = "[server.tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'\nlook_every = '1h'";
+            site.configure(&format!("listen = '127.0.0.1:0'\nprocesses = {processes}\n{tls}"));
+            let folder = site.folder.clone();
+            let openssl = |words: &str, asked: &str| {
+                let mut command = Command::new("openssl");
+                command.current_dir(&folder).args(words.split(' ')).stdin(Stdio::piped());
+                let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                child.stdin.as_mut().unwrap().write_all(asked.as_bytes()).unwrap();
+                let output = child.wait_with_output().unwrap();
+                (output.status.success(), text(&output.stdout), text(&output.stderr))
+            };
+            let make = || {
+                let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost -addext \
+                           subjectAltName=DNS:localhost -keyout key.pem -out cert.pem";
+                let (made, _, error) = openssl(&new.split_whitespace().collect::<Vec<_>>().join(" "), "");
+                assert!(made, "{error}");
+            };
+            // Whoever has no other certificate than the one that lies there now answers.
+            let process = |place: &str| {
+                let at = place.strip_prefix("https://").unwrap_or_else(|| panic!("{place}"));
+                let words = format!("s_client -quiet -verify_return_error -CAfile cert.pem -connect {at}");
+                let (_, answer, error) = openssl(&words, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                answer.rsplit("\r\n").next().filter(|process| !process.is_empty()).ok_or(error).map(str::to_owned)
+            };
+            make();
+            let place = site.start(&[]).remove(0);
+            let before = process(&place).unwrap();
+            let health =
+                site.command(&["health", "--listen", place.strip_prefix("https://").unwrap()]).output().unwrap();
+            assert_eq!((text(&health.stdout).as_str(), text(&health.stderr).as_str()), ("healthy: 200\n", ""));
+
+            make();
+            let error = process(&place).unwrap_err();
+            assert!(error.contains("verify error"), "{error}");
+            let told = site.restarted();
+            site.first_has_ended();
+            assert_ne!(process(&place).unwrap(), before);
+            stop(&site, told.split(' ').nth(2).unwrap());
+        }
     }
 
     /// A small one of what `.ci/faults` does with more.

@@ -117,7 +117,10 @@ impl Loader {
             }
         }
         let root = self.root.unwrap_or_else(|| ".".into());
-        for folder in [&mut settings.uploads.folder, &mut settings.reports.folder] {
+        let tls = &mut settings.server.tls;
+        let more = tls.more.values_mut().flat_map(|files| [&mut files.certificate, &mut files.key]);
+        let places = [&mut settings.uploads.folder, &mut settings.reports.folder, &mut tls.certificate, &mut tls.key];
+        for folder in places.into_iter().chain(more) {
             if !folder.as_os_str().is_empty() {
                 *folder = root.join(&*folder);
             }

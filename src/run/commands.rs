@@ -280,8 +280,8 @@ mod files {
         for (name, server, app) in servers {
             let server = if takes(&name) { server.only_at(listen) } else { server };
             let server = server.bind()?;
-            let line = announcement(server.addresses(), environment, Some(&name), as_json);
-            at.push(format!("{name} {}", places(server.addresses())));
+            let line = announcement(&server, environment, Some(&name), as_json);
+            at.push(format!("{name} {}", places(&server)));
             bound.push((server.announce(&line), BoxService::new(Announced { app, line })));
         }
         Ok((bound, at.join(", ")))

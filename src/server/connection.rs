@@ -2,6 +2,8 @@
 
 use super::Limits;
 use super::gate::{self, KnownHost, Refusal};
+#[cfg(feature = "tls")]
+use super::tls::Opened;
 use super::wire::{Stream, Version, Wire};
 use crate::capabilities::Capabilities;
 use crate::lock::locked;
@@ -38,6 +40,8 @@ pub(super) struct Shared {
     http1: http1::Builder,
     #[cfg(feature = "http2")]
     http2: hyper::server::conn::http2::Builder<hyper_util::rt::TokioExecutor>,
+    #[cfg(feature = "tls")]
+    secure: Option<Arc<super::tls::Secure>>,
     /// Since when, in milliseconds since the server began, and one more; 0 while it does not.
     draining: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -50,7 +54,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(app: BoxService, limits: Limits, capabilities: Capabilities) -> Arc<Self> {
+    pub(super) fn new(
+        app: BoxService,
+        limits: Limits,
+        capabilities: Capabilities,
+        #[cfg(feature = "tls")] secure: Option<Arc<super::tls::Secure>>,
+    ) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
         // The wire has a timer of its own, which costs a request nothing. `pipeline_flush` stays off: with it, hyper keeps an
         // answer back as long as part of another request is there, and takes a streamed body into memory without a limit. The wire
@@ -70,6 +79,8 @@ impl Shared {
                 http2.max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX));
                 http2
             },
+            #[cfg(feature = "tls")]
+            secure,
             limits,
             capabilities,
             draining: AtomicU64::new(0),
@@ -225,6 +236,8 @@ impl Entry {
             cut: AtomicBool::new(false),
             keeps: AtomicBool::new(false),
             upgraded_wakers: Mutex::default(),
+            #[cfg(feature = "tls")]
+            scheme: OnceLock::new(),
         });
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
         shared.open().insert(id, slot.clone());
@@ -264,6 +277,18 @@ pub(super) struct Slot {
     keeps: AtomicBool,
     /// Who reads and who writes a connection that was upgraded: it has left its task, and nobody else wakes them.
     upgraded_wakers: Mutex<[Option<Waker>; 2]>,
+    /// Where the server speaks TLS.
+    #[cfg(feature = "tls")]
+    scheme: OnceLock<Scheme>,
+}
+
+/// How a connection came to a server that speaks TLS.
+#[cfg(feature = "tls")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scheme {
+    Https,
+    /// To be sent there.
+    Http,
 }
 
 /// Which half of a connection.
@@ -283,7 +308,7 @@ impl Slot {
         self.told.store(true, Ordering::SeqCst);
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -361,6 +386,18 @@ impl Slot {
         if self.cut.load(Ordering::Relaxed) && !self.is_busy() {
             tracing::warn!(target: "purlin::server", peer = self.peer(), "an answer that its client does not take: cut");
         }
+    }
+
+    /// No handshake of TLS came about.
+    #[cfg(feature = "tls")]
+    pub(super) fn failed(&self, error: &std::io::Error) {
+        tracing::debug!(target: "purlin::server", peer = self.peer(), %error, "no TLS");
+    }
+
+    /// The port that the client connected to.
+    #[cfg(feature = "tls")]
+    pub(super) fn local_port(&self) -> Option<u16> {
+        self.connection.local().map(|local| local.port())
     }
 
     fn peer(&self) -> Option<tracing::field::DisplayValue<SocketAddr>> {
@@ -442,6 +479,22 @@ async fn serve(shared: Arc<Shared>, io: Stream, entry: Entry) {
         Poll::Ready(())
     })
     .await;
+    #[cfg(feature = "tls")]
+    let io = match &shared.secure {
+        None => io,
+        Some(secure) => match secure.open(io, &slot).await {
+            None => return,
+            Some(Opened::Plain(io)) => io,
+            Some(Opened::Tls(io)) => {
+                let _ = slot.scheme.set(Scheme::Https);
+                io
+            }
+            Some(Opened::Redirected(io)) => {
+                let _ = slot.scheme.set(Scheme::Http);
+                io
+            }
+        },
+    };
     let mut wire = Wire::new(io, entry, shared.limits.clone());
     let version = if shared.limits.http2 {
         match wire.sniff().await {
@@ -542,6 +595,10 @@ fn ask(
     if let Err(refusal) = gate::check(&mut req, known) {
         return Err(refuse(slot, refusal, version).into());
     }
+    #[cfg(feature = "tls")]
+    if slot.scheme.get() == Some(&Scheme::Http) {
+        return Err(redirected(slot, version, &req).into());
+    }
     let busy = Busy::new(slot, req.method().clone(), req.uri().clone());
     if req.uri().path() == "*" {
         // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7); no route has anything to say to it.
@@ -555,6 +612,10 @@ fn ask(
         *req.extensions_mut() = spare::extensions();
     }
     req.extensions_mut().insert(slot.connection.clone());
+    #[cfg(feature = "tls")]
+    if slot.scheme.get() == Some(&Scheme::Https) {
+        req.extensions_mut().insert(crate::request::Https);
+    }
     let req = req.map(|incoming| match incoming.is_end_stream() {
         true => Body::empty(),
         false => Body::new(Arriving { incoming, version, limit: slot.shared.limits.body_timeout, timer: None }),
@@ -589,6 +650,23 @@ fn finish(mut response: Response, mut busy: Busy, version: Version) -> Response 
         busy.id = response.headers().get("x-request-id").cloned();
         *response.body_mut() = Body::new(Leaving { body, busy });
     }
+    response
+}
+
+/// Sends a client to the same URL by https.
+#[cfg(feature = "tls")]
+fn redirected(slot: &Slot, version: Version, req: &http::Request<Incoming>) -> Response {
+    slot.requests.fetch_add(1 << 32, Ordering::Relaxed);
+    let mut response = Response::new(Body::empty());
+    let location = slot.shared.secure.as_ref().and_then(|secure| secure.location(req));
+    match location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        Some(location) => {
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(http::header::LOCATION, location);
+        }
+        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    is_last(slot, version, &mut response);
     response
 }
 

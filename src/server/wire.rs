@@ -450,6 +450,13 @@ impl AsyncWrite for Wire {
             ready!(this.poll_small(cx))?;
         }
         let flushed = stream!(&mut this.io, io => Pin::new(io).poll_flush(cx));
+        // A socket has nothing to flush. TLS has, and what it holds is no less for the client to take.
+        if flushed.is_pending() {
+            return this.poll_stalled(cx).map_ok(drop);
+        }
+        if matches!(this.io, Stream::Other(_)) && this.writing.take().is_some() {
+            this.entry.slot().rests();
+        }
         // hyper does not read again for the next request: it waits for the wake-up of the read that found nothing while the
         // last one was answered. The wait for it begins here.
         if this.reading.is_none()
@@ -468,7 +475,11 @@ impl AsyncWrite for Wire {
         let this = self.get_mut();
         if this.lingering.is_none() {
             ready!(this.poll_small(cx))?;
-            ready!(stream!(&mut this.io, io => Pin::new(io).poll_shutdown(cx)))?;
+            let shut = stream!(&mut this.io, io => Pin::new(io).poll_shutdown(cx));
+            if shut.is_pending() {
+                return this.poll_stalled(cx).map_ok(drop);
+            }
+            ready!(shut)?;
             if this.version == Version::Http2 || this.gate.is_between() {
                 return Poll::Ready(Ok(()));
             }

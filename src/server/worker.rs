@@ -70,7 +70,13 @@ impl Seat {
         };
         let Below { service, .. } = below;
         let inside = Inside { service, capabilities };
-        let shared = Shared::new(BoxService::new(inside), limits, capabilities);
+        let shared = Shared::new(
+            BoxService::new(inside),
+            limits,
+            capabilities,
+            #[cfg(feature = "tls")]
+            None,
+        );
         let socket = spawn::handed_over(SOCKET)?.pop().context("a worker was handed no socket")?;
         let socket = Socketed::handed_down(socket, false)?;
         let (at, parent) = (socket.address()?, std::os::unix::process::parent_id());
