@@ -197,6 +197,7 @@ pub(crate) enum Whose<'a> {
     /// Those of an address; `None` is all that have none.
     Client(Option<IpAddr>),
     /// Those of an account.
+    #[cfg(feature = "auth")]
     User(&'a str),
     /// Those of which the site says the same.
     Key(&'a str),

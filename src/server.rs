@@ -520,6 +520,7 @@ impl Bound {
     async fn serve_boxed(self, app: BoxService, shutdown: Pin<&mut (dyn Future<Output = ()> + Send)>) -> Result<()> {
         #[cfg_attr(not(unix), allow(unused_variables))]
         let Self {
+            #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
             mut server,
             part,
             sockets,

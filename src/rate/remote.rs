@@ -87,6 +87,7 @@ fn key(name: &str, whose: Whose<'_>) -> Result<String> {
     let (kind, text) = match whose {
         Whose::Client(None) => ("client", "".into()),
         Whose::Client(Some(address)) => ("client", std::borrow::Cow::Owned(address.to_string())),
+        #[cfg(feature = "auth")]
         Whose::User(id) => ("user", id.into()),
         Whose::Key(key) => ("key", key.into()),
     };
