@@ -1,5 +1,6 @@
 //! The commands of `purlin`, one file each.
 
+pub(crate) mod add;
 pub(crate) mod help;
 pub(crate) mod new;
 
@@ -10,7 +11,7 @@ use lexopt::Arg;
 use std::process::ExitCode;
 
 /// Every command, in the order in which `purlin help` lists them.
-pub(crate) const COMMANDS: &[Command] = &[new::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] = &[new::COMMAND, add::COMMAND, help::COMMAND];
 
 /// A command: what is known about it, and what it does.
 pub(crate) struct Command {

@@ -5,7 +5,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::Value as Json;
 
-/// Renders templates that know one name, `cookiecutter`.
+/// Renders templates that know one name, `cookiecutter`, or those that the caller gives.
 pub(crate) struct Jinja {
     environment: Environment<'static>,
     trim_blocks: bool,
@@ -65,12 +65,16 @@ impl Jinja {
     ///
     /// What is wrong with the template and on which of its lines; a name that is not defined is an error everywhere.
     pub(crate) fn render(&self, source: &str, cookiecutter: &Value) -> Result<String, String> {
+        self.render_with(source, Value::from_pairs([("cookiecutter", cookiecutter.clone())]))
+    }
+
+    /// The same with names of the caller's.
+    pub(crate) fn render_with(&self, source: &str, context: Value) -> Result<String, String> {
         if let Some(line) = raw_at_the_end_of_a_line(source).filter(|_| self.trim_blocks) {
             return Err(format!(
                 "line {line}: {{% raw %}} at the end of a line, which not every Jinja trims: write {{% raw -%}}"
             ));
         }
-        let context = Value::from_pairs([("cookiecutter", cookiecutter.clone())]);
         self.environment.render_str(source, context).map_err(|error| {
             let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
             match error.detail() {

@@ -1,20 +1,28 @@
-//! `purlin`: makes new Purlin sites. One file per command, in `commands/`.
+//! `purlin`: makes Purlin sites, and helps to keep them. One file per command, in `commands/`.
 
 mod answers;
+mod change;
 mod commands;
+mod diff;
+mod edit;
 mod failure;
+mod field;
 mod fnmatch;
 mod git;
 mod interview;
 mod jinja;
+mod manifest;
 mod nearest;
+mod own_site;
 mod place;
 mod questions;
 mod render;
+mod scaffold;
 mod screen;
 mod shell;
 mod site_name;
 mod template;
+mod words;
 
 use crate::failure::Failure;
 use lexopt::Arg;

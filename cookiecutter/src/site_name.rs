@@ -8,6 +8,11 @@ const KEYWORDS: &[&str] = &[
     "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
+/// Whether Rust keeps this word for itself.
+pub(crate) fn is_keyword(word: &str) -> bool {
+    KEYWORDS.contains(&word)
+}
+
 /// Whether `name` can be the name of a site's package and, with `_` for `-`, of its crate; the error says why not.
 ///
 /// `hooks/pre_gen_project.py` holds the same rules for the cookiecutter tool.
@@ -31,7 +36,7 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
         return Err(format!("it has {} letters, and takes at most 64", name.len()));
     }
     let taken = match name.replace('-', "_").as_str() {
-        word if KEYWORDS.contains(&word) => "is a word of the Rust language",
+        word if is_keyword(word) => "is a word of the Rust language",
         "alloc" | "core" | "proc_macro" | "std" | "test" => "is a crate that comes with Rust",
         "build" | "deps" | "examples" | "incremental" => "is a folder in which cargo builds",
         "purlin" | "serde" => "is a crate that the site uses",

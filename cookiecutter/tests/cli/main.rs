@@ -1,5 +1,6 @@
 //! What `purlin` promises, through the program itself.
 
+mod adding;
 mod asking;
 mod cookiecutter;
 mod failing;

@@ -12,6 +12,7 @@ use purlin::{Router, get};
 pub fn routes() -> Router {
     Router::new()
         .route("/", get(home::show).name("home"))
+        // your routes here
         .route("/fail", get(home::fail).name("fail"))
         .route(
             "/guestbook",
