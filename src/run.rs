@@ -13,6 +13,7 @@ use std::time::Duration;
 mod arguments;
 #[cfg(all(feature = "cgi", unix))]
 mod cgi;
+mod check;
 mod commands;
 #[cfg(unix)]
 mod control;
@@ -110,6 +111,9 @@ impl Arguments {
         }
         if self.command == Command::Lint {
             return lint::lint(&self.words, self.json, &mut std::io::stdout());
+        }
+        if self.command == Command::Check {
+            return check::check(Config::load().map_err(Error::from), stack, self.json);
         }
         if self.file().is_none() && !self.set.is_empty() {
             return Err(Error::internal("--set sets a key of a file, and none is named"));

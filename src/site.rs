@@ -60,6 +60,17 @@ pub struct LayerInfo {
     shares: Option<Shares>,
     /// What it reads from while the site runs.
     folders: Vec<PathBuf>,
+    pages: Option<Pages>,
+}
+
+/// The engine of a layer that makes pages of views.
+#[derive(Clone)]
+struct Pages(Arc<dyn crate::template::Engine>);
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pages(…)")
+    }
 }
 
 /// Puts what a layer tells the whole site among what others do.
@@ -149,6 +160,16 @@ impl Site {
     /// The folders that layers read while the site runs: templates and public files.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
         self.layers.iter().flat_map(|layer| &layer.folders).map(PathBuf::as_path)
+    }
+
+    /// Reads every template of every engine among the layers; how many engines there are.
+    ///
+    /// # Errors
+    ///
+    /// As when the site starts: a template that cannot be read, or that names a route which does not exist.
+    pub(crate) fn check_templates(&self) -> crate::Result<usize> {
+        let engines = self.layers.iter().filter_map(|layer| layer.pages.as_ref());
+        engines.map(|Pages(engine)| engine.check(self)).try_fold(0, |count, checked| checked.map(|()| count + 1))
     }
 
     /// The routes, mounts included.

@@ -86,6 +86,7 @@ impl Middleware for Templates {
         // A page that fails is to roll back.
         #[cfg(feature = "database")]
         about.wants::<crate::database::Verdict>();
+        about.pages(self.engine.clone());
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {

@@ -26,6 +26,7 @@ pub(super) enum Command {
     Stack,
     Layers,
     Config,
+    Check,
     Request,
     Lint,
     Health,
@@ -181,7 +182,7 @@ impl Arguments {
 }
 
 /// The commands: name, what follows it, what it does, and the options that it has.
-pub(super) const COMMANDS: [(&str, Command, &str, &str, &[&str]); 11] = [
+pub(super) const COMMANDS: [(&str, Command, &str, &str, &[&str]); 12] = [
     (
         "serve",
         Command::Serve,
@@ -223,6 +224,14 @@ pub(super) const COMMANDS: [(&str, Command, &str, &str, &[&str]); 11] = [
   explain KEY  only this one: server.listen, or of a FILE layer.gzip.min_size, app.main or defaults.admin_email
   check        says whether the configuration, the stack and all of a FILE fit together",
         &["--json", "--set"],
+    ),
+    (
+        "check",
+        Command::Check,
+        "",
+        "says whether the settings, the stack and its routes, the templates and the database are in order, with remedies
+  It starts nothing, runs no migration, and fails if something is not. PURLIN_ENV=production checks what visitors get.",
+        &["--json"],
     ),
     (
         "request",
@@ -341,7 +350,7 @@ mod tests {
             (&["serve", "--match", "/"], "--match belongs to the command routes"),
             (
                 &["health", "--json"],
-                "--json belongs to the commands serve, routes, stack, layers, config, request, lint",
+                "--json belongs to the commands serve, routes, stack, layers, config, check, request, lint",
             ),
             (&["serve", "a.toml", "b.toml"], "serve takes [FILE[#NAME]]: found \"b.toml\""),
             (&["health", "x"], "health takes no word: found \"x\""),

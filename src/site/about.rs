@@ -63,6 +63,7 @@ impl About {
             told: None,
             shares: None,
             folders: Vec::new(),
+            pages: None,
         };
         Self { layers: vec![info] }
     }
@@ -150,6 +151,13 @@ impl About {
     pub(crate) fn migrated(&mut self, database: Arc<dyn crate::database::Migrated>) {
         if let Some(layer) = self.current() {
             layer.migrated = Some(database);
+        }
+    }
+
+    /// The layer makes pages by this engine.
+    pub(crate) fn pages(&mut self, engine: Arc<dyn crate::template::Engine>) {
+        if let Some(layer) = self.current() {
+            layer.pages = Some(super::Pages(engine));
         }
     }
 
