@@ -2,6 +2,7 @@
 
 use minijinja::value::Value;
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,14 @@ impl Answers {
 
     pub(crate) fn text(&self, key: &str) -> Option<String> {
         self.list.iter().find(|(known, _)| known == key).map(|(_, answer)| answer.text())
+    }
+
+    /// What would give the same answers again: by key, without what is derived, what stands in the template, and the version.
+    pub(crate) fn given(&self) -> BTreeMap<String, String> {
+        let given = self.list.iter().filter(|(key, answer)| {
+            !key.starts_with("__") && key != "_purlin_version" && !matches!(answer, Answer::Private(_))
+        });
+        given.map(|(key, answer)| (key.clone(), answer.text())).collect()
     }
 
     /// The `cookiecutter` of the templates.

@@ -46,6 +46,16 @@ impl Changes {
         Ok(())
     }
 
+    /// A new file whose place is known to be free, as it is.
+    pub(crate) fn add(&mut self, path: &str, new: String) {
+        self.list.push(Change { path: path.to_owned(), old: None, new });
+    }
+
+    /// Another text in the place of one that is known, as it is.
+    pub(crate) fn replace(&mut self, path: &str, old: String, new: String) {
+        self.list.push(Change { path: path.to_owned(), old: Some(old), new });
+    }
+
     /// What a file holds, with the edits so far.
     ///
     /// # Errors

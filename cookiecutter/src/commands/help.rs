@@ -42,7 +42,7 @@ fn run(command: &Command, mut arguments: lexopt::Parser) -> Result<ExitCode, Fai
 pub(crate) fn overview() -> String {
     let mut text = "usage: purlin COMMAND [OPTIONS]\n\n".to_owned();
     for Command { name, summary, .. } in COMMANDS {
-        text.push_str(&format!("  {name:6}  {summary}\n"));
+        text.push_str(&format!("  {name:7}  {summary}\n"));
     }
     text.push_str("\npurlin COMMAND --help says more, with an example; purlin --version says which purlin this is.\n");
     text

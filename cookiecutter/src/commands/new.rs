@@ -7,6 +7,7 @@ use crate::git::{self, Repository};
 use crate::interview;
 use crate::place::Place;
 use crate::questions::{Given, Question, Questions, left_out};
+use crate::record::{self, Record};
 use crate::render::{Node, Site, leave_out, render};
 use crate::screen::{Paint, say};
 use crate::shell::{quote, quote_path};
@@ -100,6 +101,9 @@ fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure
 
     let mut site = render(&template, &questions.settings, questions.jinja(), &answers.value())?;
     leave_out(&mut site, &left_out(&answers))?;
+    let record = Record::of(&site, &answers, options.template.as_deref()).text();
+    let record = Node::File { bytes: record.into_bytes().into(), executable: false };
+    site.entry(record::FILE.to_owned()).or_insert(record);
     place.put(&site, target)?;
 
     let mut text = String::new();
@@ -109,6 +113,7 @@ fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure
     text.push_str(&made(&site, target, &answers));
     if options.git {
         text.push_str(&repository(git::init(target)));
+        keep(&site, &answers, target);
     }
     if options.serve {
         say(&text)?;
@@ -240,7 +245,7 @@ fn title(name: &str) -> String {
 }
 
 /// The framework and its tool bear one version, and a site takes every later release compatible with it.
-const VERSION: [&str; 2] = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR")];
+pub(crate) const VERSION: [&str; 2] = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR")];
 
 /// The framework's source, when this program was built inside it and it is still there.
 fn checkout() -> Option<String> {
@@ -270,6 +275,19 @@ fn made(site: &Site<'_>, target: &Path, answers: &Answers) -> String {
         text.push_str(&format!("  {}  {}\n", paint.dim(&format!("{folder:width$}")), names.join("  ")));
     }
     text
+}
+
+/// Gives the repository the texts as they were written, for the day of an upgrade. A site without one has none to lose.
+pub(crate) fn keep(site: &Site<'_>, answers: &Answers, folder: &Path) {
+    let texts: Vec<(&str, &[u8])> = site
+        .iter()
+        .filter_map(|(path, node)| match node {
+            Node::File { bytes, .. } if path != record::FILE => Some((path.as_str(), bytes.as_ref())),
+            _ => None,
+        })
+        .collect();
+    let name = answers.text("project_slug").unwrap_or_else(|| "site".to_owned());
+    let _ = git::keep(folder, &name, &texts);
 }
 
 fn repository(repository: Repository) -> String {

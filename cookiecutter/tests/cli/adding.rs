@@ -2,7 +2,7 @@
 
 use crate::support::{Outcome, Scratch, left_out, purlin, tree};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A new site called `site`, and a folder in it to start the tool from.
@@ -11,11 +11,11 @@ fn site(scratch: &Scratch, options: &[&str]) -> PathBuf {
     scratch.path().join("site")
 }
 
-fn add(site: &PathBuf, words: &str) -> Outcome {
+fn add(site: &Path, words: &str) -> Outcome {
     Outcome::of(purlin(site).arg("add").args(words.split_whitespace()))
 }
 
-fn read(site: &PathBuf, path: &str) -> String {
+fn read(site: &Path, path: &str) -> String {
     fs::read_to_string(site.join(path)).unwrap_or_else(|cause| panic!("{path}: {cause}"))
 }
 
@@ -226,7 +226,7 @@ fn it_works_from_any_folder_of_the_site_and_nowhere_else() {
     assert!(site.join("src/handlers/about.rs").is_file());
     scratch.write("other/Cargo.toml", "[package]\nname = \"other\"\n[dependencies]\naxum = \"1\"\n");
     add(&scratch.path().join("other"), "handler about").fails(1, &["no Purlin site here", "does not name purlin"]);
-    add(&scratch.path().to_owned(), "handler about").fails(1, &["no Purlin site here", "purlin new my-site"]);
+    add(scratch.path(), "handler about").fails(1, &["no Purlin site here", "purlin new my-site"]);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         ("store cookie-store", 1, &["src/stack.rs has CookieStore already"]),
         ("resource note", 2, &["which fields?", "for example: purlin add resource post title:text"]),
         ("resource note title", 2, &["the field `title` has no type", "title:text"]),
-        ("resource note title:txt", 2, &["no type `txt`", "did you mean title:text?", "longtext   text of many lines"]),
+        ("resource note title:txt", 2, &["no type `txt`", "did you mean title:text?", "longtext  text of many lines"]),
         ("resource note title:blob", 2, &["no type `blob`", "the types are"]),
         ("resource note title:text title:text", 2, &["a field cannot be called `title`: another one is"]),
         ("resource note id:integer", 2, &["`id`: every resource has a number"]),

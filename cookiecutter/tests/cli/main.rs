@@ -8,4 +8,5 @@ mod making;
 mod packaging;
 mod serving;
 mod support;
+mod upgrading;
 mod words;

@@ -17,7 +17,9 @@ fn the_package_holds_the_whole_template() {
     let folder = "{{cookiecutter.project_slug}}";
     let template = tree(&Path::new(CRATE).join(folder));
     let files = template.iter().filter(|(_, node)| node.is_some()).map(|(name, _)| format!("{folder}/{name}"));
-    for file in files.chain(
+    let scaffolds = tree(&Path::new(CRATE).join("scaffolds"));
+    let scaffolds = scaffolds.iter().filter(|(_, node)| node.is_some()).map(|(name, _)| format!("scaffolds/{name}"));
+    for file in files.chain(scaffolds).chain(
         ["cookiecutter.json", "build.rs", "hooks/pre_gen_project.py", "hooks/post_gen_project.py"].map(str::to_owned),
     ) {
         assert!(listed.contains(&file.as_str()), "{file} is not in the package: {listed:#?}");
