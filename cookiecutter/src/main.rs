@@ -11,6 +11,7 @@ mod fnmatch;
 mod git;
 mod interview;
 mod jinja;
+mod machine;
 mod manifest;
 mod nearest;
 mod own_site;

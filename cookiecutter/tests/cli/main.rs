@@ -3,6 +3,7 @@
 mod adding;
 mod asking;
 mod cookiecutter;
+mod doctor;
 mod failing;
 mod making;
 mod packaging;

@@ -9,7 +9,7 @@ fn help_and_version_are_one_word_away() {
     assert!(list.contains("new ") && list.contains("help "), "{list}");
     assert_eq!(scratch.purlin(&["--help"]).succeeds().out, list);
     assert_eq!(scratch.purlin(&["-h"]).succeeds().out, list);
-    for command in ["new", "add", "upgrade", "help"] {
+    for command in ["new", "add", "doctor", "upgrade", "help"] {
         let help = scratch.purlin(&["help", command]).succeeds().out;
         assert!(help.starts_with(&format!("usage: purlin {command}")), "{help}");
         assert_eq!(scratch.purlin(&[command, "--help"]).succeeds().out, help);
