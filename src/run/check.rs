@@ -109,7 +109,7 @@ fn findings<S: Service>(config: Result<Config>, stack: impl FnOnce(Config) -> Re
         }
     };
     findings.push(Finding::ok("stack", format!("{} layers fit together", site.layers().len())));
-    findings.push(Finding::ok("routes", format!("none of {} is in the way of another", site.routes().len())));
+    findings.push(Finding::ok("routes", format!("none is in the way of another, of {}", site.routes().len())));
     match site.check_templates() {
         Ok(0) => {}
         Ok(_) => findings.push(Finding::ok("templates", "all can be read, and the routes that they name are there")),
@@ -189,7 +189,7 @@ mod tests {
     fn a_site_in_order_has_nothing_but_ok() {
         let found = findings(settings(), |_| Ok(Stack::new().app(Router::new().route("/", get(async || "")))));
         assert_eq!(states(&found), [("settings", State::Ok), ("stack", State::Ok), ("routes", State::Ok)]);
-        assert_eq!(found[2].says, "none of 1 is in the way of another");
+        assert_eq!(found[2].says, "none is in the way of another, of 1");
         #[cfg(feature = "tera")]
         assert_eq!(states(&with_template(b"{{ url_for(name=\"home\") }}"))[3], ("templates", State::Ok));
     }
