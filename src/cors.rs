@@ -62,7 +62,7 @@ pub(crate) fn origin(text: &str) -> Result<HeaderValue, String> {
     if usual.iter().any(|(of, port)| *of == scheme && host.ends_with(port)) {
         return expected("browsers leave the scheme's own port out");
     }
-    HeaderValue::from_str(text).or_else(|_| Err(format!("expected an origin, found {text:?}")))
+    HeaderValue::from_str(text).map_err(|_| format!("expected an origin, found {text:?}"))
 }
 
 /// Whether it is a list of names of headers, as browsers ask by.

@@ -72,7 +72,7 @@ mod in_debug_builds {
     async fn the_element_names_the_process_and_stands_in_the_head() {
         let page = answering(200, &[("content-type", "text/html; charset=utf-8")], PAGE).get("/").await;
         let scripts = page.select("head > script");
-        let script = scripts[0].clone();
+        let script = scripts[0];
         assert_eq!(script.attr("data-id").unwrap().len(), 16);
         assert_eq!(script.attr("data-version"), Some("0"));
         assert!(script.attr("defer").is_some());
@@ -321,16 +321,13 @@ mod in_debug_builds {
         let page = site.client.get("/").await;
         assert_eq!(page.select("script")[0].attr("data-version"), Some("0"));
         site.write("templates/page.html", "<body>Changed before anybody listens</body>");
-        let version = loop {
-            let mut events = site.client.events("/_purlin/live").await;
-            let hello = events.next().await.unwrap();
-            if hello.last_event_id != "0" {
-                break hello.last_event_id;
-            }
+        let mut events = site.client.events("/_purlin/live").await;
+        let mut heard = events.next().await.unwrap();
+        if heard.last_event_id == "0" {
             // Not seen yet: then it is among the events.
-            break events.next().await.unwrap().last_event_id;
-        };
-        assert_eq!(version, "1");
+            heard = events.next().await.unwrap();
+        }
+        assert_eq!(heard.last_event_id, "1");
     }
 
     #[tokio::test(start_paused = true)]

@@ -100,7 +100,6 @@ impl Authority {
 
 struct Site {
     address: SocketAddr,
-    addresses: Vec<SocketAddr>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<purlin::Result<()>>,
 }
@@ -108,13 +107,12 @@ struct Site {
 impl Site {
     fn start(server: Server, app: impl Service + 'static) -> Self {
         let bound = server.listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
-        let addresses: Vec<SocketAddr> =
-            bound.addresses().iter().map(|address| address.to_string().parse().unwrap()).collect();
+        let address = bound.addresses()[0].to_string().parse().unwrap();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(bound.serve(app, async {
             let _ = stopped.await;
         }));
-        Self { address: addresses[0], addresses, stop, served }
+        Self { address, stop, served }
     }
 
     async fn stop(self) {
@@ -388,10 +386,8 @@ async fn what_was_probably_not_meant_is_warned_of() {
 
     // It ended on a day of which we know.
     std::fs::write(authority.path("index"), "").unwrap();
-    let words = format!(
-        "ca -batch -notext -md sha256 -startdate 20200101000000Z -enddate 20200131000000Z -config ca.cnf -cert ca.pem -keyfile ca.key -in \
-         old.csr -out old.pem -subj /CN=old"
-    );
+    let words = "ca -batch -notext -md sha256 -startdate 20200101000000Z -enddate 20200131000000Z -config ca.cnf -cert ca.pem -keyfile ca.key -in \
+         old.csr -out old.pem -subj /CN=old";
     std::fs::write(
         authority.path("ca.cnf"),
         "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\npolicy = any\nx509_extensions = more\n[any]\ncommonName = supplied\n\
@@ -404,7 +400,7 @@ async fn what_was_probably_not_meant_is_warned_of() {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     };
     run("req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=old -keyout old.key -out old.csr");
-    run(&words);
+    run(words);
     let old = Tls::new(authority.path("old.pem"), authority.path("old.key"));
     Server::new().listen("127.0.0.1:0".parse().unwrap()).tls(old).bind().unwrap();
     assert!(log.has("has ended on Fri, 31 Jan 2020 00:00:00 GMT: browsers refuse it"), "{}", log.0.lock().unwrap());

@@ -61,7 +61,7 @@ use std::time::Duration;
 pub struct RateLimit {
     rates: Vec<Rate>,
     by: By,
-    exempt: Vec<Box<dyn Fn(&Request) -> bool + Send + Sync>>,
+    exempt: Vec<Asked<bool>>,
     clients: usize,
     fields: bool,
     without_redis: WithoutRedis,
@@ -76,10 +76,13 @@ pub struct RateLimit {
     has_warned: AtomicBool,
 }
 
+/// What is asked of each request.
+type Asked<T> = Box<dyn Fn(&Request) -> T + Send + Sync>;
+
 enum By {
     Client,
     User,
-    Key(Box<dyn Fn(&Request) -> Option<String> + Send + Sync>),
+    Key(Asked<Option<String>>),
 }
 
 struct Counting {

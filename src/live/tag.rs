@@ -366,7 +366,7 @@ mod tests {
     async fn nothing_is_held_back_but_the_beginning_of_an_end_tag() {
         let pieces =
             ["<p>one</p>", "<p>two</p></bo", "x>three", "</body>"].map(|piece| Bytes::from_static(piece.as_bytes()));
-        let mut body = tagged(Body::stream(Pieces(pieces.to_vec().into_iter())), "<x>".into());
+        let mut body = tagged(Body::stream(Pieces(Vec::from(pieces).into_iter())), "<x>".into());
         for expected in ["<p>one</p>", "<p>two</p>", "</box>three", "<x></body>"] {
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
         }
