@@ -177,11 +177,12 @@ impl Field {
     pub(crate) fn value(&self, database: Database) -> Value {
         let kind = KINDS.iter().find(|(kind, ..)| *kind == self.kind).map_or("", |(_, names, _)| names[0]);
         let title = self.name.title();
+        // None of it can stand in a page by chance, as a part of a token, say.
         let (sample, changed) = match self.kind {
             Kind::Text | Kind::LongText => (format!("{title} one"), format!("{title} two")),
             Kind::Email => ("ada@example.org".to_owned(), "eve@example.org".to_owned()),
-            Kind::Integer => ("41".to_owned(), "57".to_owned()),
-            Kind::Number => ("1.5".to_owned(), "2.75".to_owned()),
+            Kind::Integer => ("1234567".to_owned(), "7654321".to_owned()),
+            Kind::Number => ("1234.5".to_owned(), "9876.25".to_owned()),
             Kind::Date => ("2026-05-17".to_owned(), "2028-02-29".to_owned()),
             Kind::Bool => (String::new(), String::new()),
         };

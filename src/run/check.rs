@@ -18,7 +18,6 @@ struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Ok,
-    #[cfg_attr(not(feature = "database"), allow(dead_code))]
     Warning,
     Failed,
 }
@@ -168,21 +167,14 @@ mod tests {
         findings.iter().map(|finding| (finding.about, finding.state)).collect()
     }
 
+    #[cfg(feature = "tera")]
     fn with_template(source: &'static [u8]) -> Vec<Finding> {
-        #[cfg(feature = "tera")]
-        {
-            let files: &'static [(&str, &[u8])] = Box::leak(Box::new([("a.html", source)]));
-            findings(settings(), move |_| {
-                let tera = crate::template::Tera::new(crate::Assets::embedded(files));
-                let routes = Router::new().route("/", get(async || crate::View::new("a.html", ())).name("home"));
-                Ok(Stack::new().layer(crate::layers::Templates::new(tera)).app(routes))
-            })
-        }
-        #[cfg(not(feature = "tera"))]
-        {
-            let _ = source;
-            Vec::new()
-        }
+        let files: &'static [(&str, &[u8])] = Box::leak(Box::new([("a.html", source)]));
+        findings(settings(), move |_| {
+            let tera = crate::template::Tera::new(crate::Assets::embedded(files));
+            let routes = Router::new().route("/", get(async || crate::View::new("a.html", ())).name("home"));
+            Ok(Stack::new().layer(crate::layers::Templates::new(tera)).app(routes))
+        })
     }
 
     #[test]

@@ -41,14 +41,14 @@ pub async fn show(Path(id): Path<i64>, mut tx: Tx) -> Result<View> {
 }
 
 /// The form: of {{ name.article }} that is to be changed, or of a new one.
-fn page({{ name.snake }}: Option<{{ name.pascal }}>, form: impl Into<Filled>) -> View {
+fn form_page({{ name.snake }}: Option<{{ name.pascal }}>, form: impl Into<Filled>) -> View {
     let context = BTreeMap::from([("{{ name.snake }}", {{ name.snake }})]);
     View::new("{{ plural.snake }}/form.html", context).form(form)
 }
 
 /// `GET /{{ plural.kebab }}/new`: the empty form.
 pub async fn new() -> View {
-    page(None, Filled::new())
+    form_page(None, Filled::new())
 }
 
 /// `POST /{{ plural.kebab }}/new`: the form again with its problems (422), or one more and a redirect to it (303).
@@ -64,7 +64,7 @@ pub async fn create(
 {% endif %}
 ) -> Result<Response> {
     let Some({{ name.snake }}) = form.accept() else {
-        return Ok(page(None, form).into_response());
+        return Ok(form_page(None, form).into_response());
     };
 {% if database == 'none' %}
     let id = {{ plural.snake }}.add({{ name.snake }}).to_string();
@@ -84,7 +84,7 @@ pub async fn edit(Path(id): Path<i64>, mut tx: Tx) -> Result<View> {
     let {{ name.snake }} = {{ plural.snake }}::find(&mut tx, id).await?.or_404()?;
 {% endif %}
     let form = Filled::of(&{{ name.snake }}.form)?;
-    Ok(page(Some({{ name.snake }}), form))
+    Ok(form_page(Some({{ name.snake }}), form))
 }
 
 /// `POST /{{ plural.kebab }}/{id}/edit`: the form again with its problems (422), or a redirect to what it changed (303).
@@ -106,7 +106,7 @@ pub async fn change(
     let before = {{ plural.snake }}::find(&mut tx, id).await?.or_404()?;
 {% endif %}
     let Some({{ name.snake }}) = form.accept() else {
-        return Ok(page(Some(before), form).into_response());
+        return Ok(form_page(Some(before), form).into_response());
     };
 {% if database == 'none' %}
     {{ plural.snake }}.change(id, {{ name.snake }});

@@ -47,7 +47,7 @@ async fn what_is_made_is_shown() {
     page.assert_status(200).assert_contains("The {{ name.phrase }} is saved.");
 {% for field in fields %}
 {% if field.kind == 'bool' %}
-    page.assert_contains("yes");
+    page.assert_contains("<dd>yes</dd>");
 {% else %}
     page.assert_contains("{{ field.sample }}");
 {% endif %}
@@ -102,7 +102,7 @@ async fn what_is_there_can_be_changed() {
 {% for field in fields %}
 {% if loop.first %}
 {% if field.kind == 'bool' %}
-    page.assert_contains("no");
+    page.assert_contains("<dd>no</dd>");
 {% else %}
     page.assert_contains("{{ field.changed }}").assert_lacks("{{ field.sample }}");
 {% endif %}

@@ -57,10 +57,10 @@ const CRATES: &str = "alloc core purlin serde std tokio";
 
 /// What the code of a layer, a store or a resource has other things for.
 const TAKEN: &str = "
-    about arc capabilities clone context copy default drop err error filled form handlers hash_map header_value iterator kept
-    layers middleware model models mutex none ok option path poison_error problem problems record redirect request response
-    result routes row rules save saved send service session sessions some state store store_error stores string submitted sync
-    token tx url urls values vec view";
+    about add all arc before capabilities change clone context copy default delete drop err error filled find form
+    form_page handlers hash_map header_value id iterator kept layers middleware model models mutex none ok option path
+    poison_error problem problems record redirect request response result routes row rules save saved send service
+    session sessions some state store store_error stores string submitted sync token tx url urls values vec view";
 
 fn run(command: &Command, mut arguments: lexopt::Parser) -> Result<ExitCode, Failure> {
     let mut words = Vec::new();

@@ -266,6 +266,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         ("resource note password:text", 2, &["what is secret is hashed", "--auth"]),
         ("resource posts title:text", 2, &["that looks like several", "did you mean post?", "--plural posts"]),
         ("resource sheep title:text --plural sheep", 2, &["one and several are called the same"]),
+        ("resource change title:text", 2, &["the code around it has something of that name"]),
         ("resource result title:text", 2, &["the code around it has something of that name"]),
         ("resource post title:text", 1, &["src/posts.rs is there already"]),
         ("resource guestbooks-page t:text --plural guestbook", 1, &["src/handlers/guestbook.rs is there already"]),
