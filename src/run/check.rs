@@ -87,7 +87,13 @@ pub(super) fn check<S: Service>(
 fn findings<S: Service>(config: Result<Config>, stack: impl FnOnce(Config) -> Result<S>) -> Vec<Finding> {
     let config = match config {
         Ok(config) => config,
-        Err(error) => return vec![Finding::failed("settings", &error, "mend what it names, then check again")],
+        Err(error) => {
+            let mut finding = Finding::failed("settings", &error, "mend what it names, then check again");
+            if finding.says.contains("PURLIN__SECRET") {
+                finding.remedy = Some("export PURLIN__SECRET=$(openssl rand -hex 32)".to_owned());
+            }
+            return vec![finding];
+        }
     };
     let environment = config.environment.name().to_owned();
     let mut findings = vec![match config.warnings.as_slice() {
@@ -201,6 +207,8 @@ mod tests {
         let broken = findings(Err(Error::internal("config/x.toml:3: no")), |_| Ok(Stack::new().app(Router::new())));
         assert_eq!(states(&broken), [("settings", State::Failed)]);
         assert_eq!(broken[0].says, "config/x.toml:3: no");
+        let lacking = findings(Err(Error::internal("no PURLIN__SECRET")), |_| Ok(Stack::new().app(Router::new())));
+        assert_eq!(lacking[0].remedy.as_deref(), Some("export PURLIN__SECRET=$(openssl rand -hex 32)"));
         let broken =
             findings(settings(), |_| -> Result<crate::stack::App<Router>> { Err(Error::internal("no secret")) });
         assert_eq!(states(&broken), [("settings", State::Ok), ("stack", State::Failed)]);
