@@ -26,7 +26,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Starts the log on standard error, unless a subscriber is set already.
 ///
-/// As text it is coloured on a terminal, unless `NO_COLOR` is set. As JSON each line is an object with `timestamp`, `level`,
+/// As text it is coloured on a terminal, or with `CLICOLOR_FORCE` set, and never with `NO_COLOR`. As JSON each line is an object with `timestamp`, `level`,
 /// `target` and the event's own fields.
 ///
 /// # Errors
@@ -39,7 +39,9 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
             config.level
         ))
     })?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr()) || is_set("CLICOLOR_FORCE");
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     let lines = Lines { format: config.format, colours, process: process() };
     // Set already: the site's own stays.
     let _ = tracing::subscriber::set_global_default(Log(Registry::default()

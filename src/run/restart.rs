@@ -32,6 +32,9 @@ const MAX_LINE: u64 = 8 * 1024;
 /// How long the end of a process is waited for that has closed its channel, and its word on what is wrong with it.
 const END: Duration = Duration::from_secs(5);
 
+/// Set by `purlin dev`, which holds the other end of the standard input: this process is not to outlive it, even if it is killed.
+const DEV: &str = "PURLIN_DEV";
+
 /// This executable, by the path under which it was started: what stands there later is what is started then. (The system's own link
 /// to it, `/proc/self/exe`, would lead to the old one, which may be deleted.) Asked for the first time when the program starts.
 pub(super) fn program() -> &'static Path {
@@ -279,6 +282,14 @@ fn listen_to_signals(events: &mpsc::UnboundedSender<Event>) -> Result<[Ends; 2]>
             let _ = on_hang_up.send(if terminal { Event::Stop } else { Event::HungUp });
         }
     });
+    if std::env::var_os(DEV).is_some() {
+        let events = events.clone();
+        std::thread::spawn(move || {
+            // What is read says nothing; that it ends says that `purlin dev` has ended, however it did.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = events.send(Event::Stop);
+        });
+    }
     Ok([Ends(stop.abort_handle()), Ends(hang_up.abort_handle())])
 }
 
