@@ -1,6 +1,7 @@
 //! The commands of `purlin`, one file each.
 
 pub(crate) mod add;
+pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod help;
 pub(crate) mod new;
@@ -13,7 +14,8 @@ use lexopt::Arg;
 use std::process::ExitCode;
 
 /// Every command, in the order in which `purlin help` lists them.
-pub(crate) const COMMANDS: &[Command] = &[new::COMMAND, add::COMMAND, doctor::COMMAND, upgrade::COMMAND, help::COMMAND];
+pub(crate) const COMMANDS: &[Command] =
+    &[new::COMMAND, dev::COMMAND, add::COMMAND, doctor::COMMAND, upgrade::COMMAND, help::COMMAND];
 
 /// A command: what is known about it, and what it does.
 pub(crate) struct Command {

@@ -73,6 +73,14 @@ impl Failure {
         &self.message
     }
 
+    /// The message and the remedy, without colours.
+    pub(crate) fn text(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("error: {}\n  {}", self.message, remedy.replace('\n', "\n  ")),
+            None => format!("error: {}", self.message),
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(if self.usage { 2 } else { 1 })
     }

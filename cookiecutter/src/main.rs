@@ -1,8 +1,9 @@
-//! `purlin`: makes Purlin sites, and helps to keep them. One file per command, in `commands/`.
+//! `purlin`: makes Purlin sites, serves them while they are developed, and helps to keep them. One file per command, in `commands/`.
 
 mod answers;
 mod change;
 mod commands;
+mod dev;
 mod diff;
 mod edit;
 mod failure;

@@ -38,6 +38,10 @@ impl Paint {
         Self { on: io::stderr().is_terminal() && wanted() }
     }
 
+    pub(crate) fn is_on(self) -> bool {
+        self.on
+    }
+
     pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }

@@ -1,6 +1,6 @@
 //! `purlin new`: makes a site.
 
-use super::Command;
+use super::{Command, dev};
 use crate::answers::Answers;
 use crate::failure::Failure;
 use crate::git::{self, Repository};
@@ -35,6 +35,7 @@ pub(crate) const COMMAND: Command = Command {
         "--interactive",
         "--no-git",
         "--serve",
+        "--dev",
         "--help",
     ],
     work: run,
@@ -54,11 +55,12 @@ Makes a new site at PATH, a folder that is empty or not there yet. Asks nothing;
       --template DIR        copy this cookiecutter template instead of the one inside purlin
   -i, --interactive         ask each question, then print the command that would have needed none
       --no-git              no git init (there is none inside a repository either)
+      --dev                 go on with purlin dev --open: build the site, serve it, and open it in the browser
       --serve               build the site and run it, once it is made
   -h, --help                this text
 
 example:
-  purlin new my-site --name \"My Site\" --serve
+  purlin new my-site --name \"My Site\" --dev
 ";
 
 struct Options {
@@ -68,6 +70,7 @@ struct Options {
     interactive: bool,
     git: bool,
     serve: bool,
+    dev: bool,
 }
 
 fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure> {
@@ -115,6 +118,10 @@ fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure
         text.push_str(&repository(git::init(target)));
         keep(&site, &answers, target);
     }
+    if options.dev {
+        say(&format!("{text}\n"))?;
+        return dev::serve(target, dev::Options { open: true, ..dev::defaults() });
+    }
     if options.serve {
         say(&text)?;
         return serve(target);
@@ -135,6 +142,7 @@ impl Options {
             interactive: false,
             git: true,
             serve: false,
+            dev: false,
         };
         while let Some(argument) = arguments.next().map_err(Failure::arguments)? {
             match argument {
@@ -142,6 +150,7 @@ impl Options {
                 Arg::Short('i') | Arg::Long("interactive") => options.interactive = true,
                 Arg::Long("no-git") => options.git = false,
                 Arg::Long("serve") => options.serve = true,
+                Arg::Long("dev") => options.dev = true,
                 Arg::Long("template") => {
                     options.template = Some(arguments.value().map_err(Failure::arguments)?.into());
                 }
@@ -190,7 +199,7 @@ impl Options {
         if let Some(template) = &self.template {
             command.push_str(&format!(" --template {}", quote_path(&template.to_string_lossy())));
         }
-        for (wanted, option) in [(!self.git, " --no-git"), (self.serve, " --serve")] {
+        for (wanted, option) in [(!self.git, " --no-git"), (self.serve, " --serve"), (self.dev, " --dev")] {
             command.push_str(if wanted { option } else { "" });
         }
         command
@@ -306,7 +315,7 @@ fn next(target: &Path) -> String {
     if target != Path::new(".") {
         line(&format!("cd {}", quote_path(&target.to_string_lossy())), "");
     }
-    line("cargo run", "     builds the site, serves it and says where");
+    line("purlin dev", "    builds the site, serves it and says where; again at each change");
     line("cargo test", "    runs its tests");
     text
 }

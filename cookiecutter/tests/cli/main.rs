@@ -3,6 +3,8 @@
 mod adding;
 mod asking;
 mod cookiecutter;
+#[cfg(unix)]
+mod developing;
 mod doctor;
 mod failing;
 mod making;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 fn a_path_is_all_it_takes() {
     let scratch = Scratch::new();
     let made = scratch.purlin(&["new", "my-site"]).succeeds();
-    for line in ["made My Site, ", " in my-site", "src/", "main.rs", "cd my-site", "cargo run", "cargo test"] {
+    for line in ["made My Site, ", " in my-site", "src/", "main.rs", "cd my-site", "purlin dev", "cargo test"] {
         assert!(made.out.contains(line), "no {line:?} in {}", made.out);
     }
     let manifest = fs::read_to_string(scratch.path().join("my-site/Cargo.toml")).unwrap();
