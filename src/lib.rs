@@ -132,6 +132,9 @@ pub mod layers;
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {
+    #[doc = include_str!("../docs/dev.md")]
+    pub mod dev {}
+
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
 
