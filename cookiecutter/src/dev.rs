@@ -64,8 +64,8 @@ pub(crate) struct Options {
 /// What happens.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A request has come: whether something has changed is to be known before it is answered.
-    Look(oneshot::Sender<()>),
+    /// A request has come at this time: whether something has changed is to be known before it is answered.
+    Look(Instant, oneshot::Sender<()>),
     /// Somebody asks again for a page that was broken when so many were settled.
     TryAgain(u64, oneshot::Sender<()>),
     Key(Key),
@@ -143,8 +143,8 @@ struct Dev {
     editor: Editor,
     url: String,
     watch: Watch,
+    /// When the last look began.
     looked: Instant,
-    look_takes: Duration,
     next_look: Instant,
     state: latest::Sender<State>,
     progress: latest::Sender<Progress>,
@@ -202,7 +202,6 @@ impl Dev {
         Ok(Self {
             watch: Watch::new(&root, std::slice::from_ref(&root), &target),
             looked: Instant::now(),
-            look_takes: Duration::ZERO,
             next_look: Instant::now(),
             folder,
             root,
@@ -275,9 +274,9 @@ impl Dev {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Look(done) => {
-                // While it is built nothing is served that could be old; and many requests at once need not look one by one.
-                if !self.state.borrow().is_busy() && self.looked.elapsed() >= self.look_takes {
+            Event::Look(since, done) => {
+                // While it is built nothing is served that could be old. One look is enough for all who came before it.
+                if !self.state.borrow().is_busy() && self.looked < since {
                     self.look();
                 }
                 let _ = done.send(());
@@ -326,11 +325,10 @@ impl Dev {
     fn look(&mut self) {
         let begun = Instant::now();
         let mut changes = self.watch.look();
-        self.looked = Instant::now();
+        self.looked = begun;
         // A folder in which looking takes long is looked at less often: a thirtieth of the time at most.
-        self.look_takes = self.looked - begun;
-        let rest = self.look_takes.saturating_mul(30).min(SELDOM);
-        self.next_look = self.looked + self.options.poll.max(rest);
+        let rest = begun.elapsed().saturating_mul(30).min(SELDOM);
+        self.next_look = Instant::now() + self.options.poll.max(rest);
         if self.job.is_some() {
             changes.retain(|change| change.path.file_name().is_none_or(|name| name != "Cargo.lock"));
         }

@@ -126,7 +126,7 @@ impl Front {
     /// Waits until whoever watches the files has looked at them.
     async fn look(&self) {
         let (done, looked) = oneshot::channel();
-        if self.events.send(Event::Look(done)).is_ok() {
+        if self.events.send(Event::Look(Instant::now(), done)).is_ok() {
             let _ = looked.await;
         }
     }

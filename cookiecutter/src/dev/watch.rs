@@ -1,8 +1,8 @@
 //! `Watch`: which files of the site have changed.
 //!
-//! It looks, ten times a second and before a request is answered. A site has a hundred files or so, and asking for the times of
-//! them all costs less than a tenth of a millisecond; in return nothing is missed where a system does not report changes (a folder
-//! shared with a container or a virtual machine), and a request that comes right after a save finds the new code.
+//! It looks, ten times a second and before a request is answered. A look at the times of 120 files takes 0.2 ms (measured; a site
+//! has fewer), and in return nothing is missed where a system does not report changes (a folder shared with a container or a virtual
+//! machine), and a request that comes right after a save finds the new code.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
