@@ -28,7 +28,7 @@
 //!   blocks), [`rate`], and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
 //!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
-//!   `cgi`, `fastcgi` and `wsgi`.
+//!   `cgi`, `fastcgi`, `websocket` and `wsgi`.
 //! - [`layers`]: one file, one struct, one `handle` each.
 //! - Edges: [`server`], `notify` (systemd), [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`],
 //!   [`testing`], and tower both ways.
@@ -125,6 +125,8 @@ pub mod template;
 #[cfg(feature = "multipart")]
 pub mod upload;
 
+#[cfg(feature = "websocket")]
+pub mod websocket;
 #[cfg(all(feature = "wsgi", unix))]
 pub mod wsgi;
 
@@ -144,6 +146,10 @@ pub mod guide {
     #[cfg(feature = "cache")]
     #[doc = include_str!("../docs/pages.md")]
     pub mod pages {}
+
+    #[cfg(feature = "websocket")]
+    #[doc = include_str!("../docs/realtime.md")]
+    pub mod realtime {}
 
     #[doc = include_str!("../docs/running.md")]
     pub mod running {}

@@ -57,6 +57,8 @@ mod lint;
 mod multipart;
 mod page;
 mod url;
+#[cfg(feature = "websocket")]
+mod websocket;
 mod wire;
 
 pub use crate::session::contract::store_contract;
@@ -326,6 +328,17 @@ impl Client {
 
     /// Sends a request and returns the answer as a server would send it.
     async fn exchange(&self, sent: &Sent, body: Body, broken: &Broken) -> crate::Result<Response> {
+        self.exchange_with(sent, body, broken, None::<()>).await
+    }
+
+    /// The same, with something beside the request, which an application in the same process finds.
+    async fn exchange_with(
+        &self,
+        sent: &Sent,
+        body: Body,
+        broken: &Broken,
+        beside: Option<impl Clone + Send + Sync + 'static>,
+    ) -> crate::Result<Response> {
         let uri = Uri::try_from(sent.url.target())?;
         let mut req = Request::new(body);
         *req.method_mut() = sent.method.clone();
@@ -333,6 +346,9 @@ impl Client {
         *req.headers_mut() = sent.headers.clone();
         if sent.url.https {
             req.extensions_mut().insert(Https);
+        }
+        if let Some(beside) = beside {
+            req.extensions_mut().insert(beside);
         }
         match &*self.way {
             Way::Inside { app, .. } => {

@@ -72,5 +72,7 @@ mod tower;
 mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;
+#[cfg(feature = "websocket")]
+mod websocket;
 #[cfg(all(feature = "wsgi", unix))]
 mod wsgi;

@@ -229,6 +229,7 @@ impl Entry {
             connection,
             told: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            minds_drain: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             since: AtomicU64::new(shared.clock(Instant::now())),
             waker: OnceLock::new(),
@@ -265,6 +266,8 @@ pub(super) struct Slot {
     connection: Connection,
     told: AtomicBool,
     upgraded: AtomicBool,
+    /// Who has taken the connection over ends it when the server drains.
+    minds_drain: AtomicBool,
     /// How many requests there have been, refused ones too, and in the lower half how many are being answered: one number, changed at once.
     requests: AtomicU64,
     /// When the last request came or, if its answer took its time, when that had left: in milliseconds since the server began.
@@ -367,6 +370,11 @@ impl Slot {
 
     pub(super) fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Relaxed)
+    }
+
+    /// Whether to who reads an upgraded connection the server's drain is its end.
+    pub(super) fn ends_upgraded(&self) -> bool {
+        self.is_upgraded() && self.is_told() && !self.minds_drain.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -641,6 +649,10 @@ fn finish(mut response: Response, mut busy: Busy, version: Version) -> Response 
         busy.log_error(error, "an error that no layer has logged");
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        #[cfg(feature = "websocket")]
+        if response.extensions().get::<crate::websocket::MindsDrain>().is_some() {
+            busy.slot.minds_drain.store(true, Ordering::Relaxed);
+        }
         busy.slot.upgraded.store(true, Ordering::Relaxed);
     }
     is_last(&busy.slot, version, &mut response);

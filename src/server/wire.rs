@@ -372,7 +372,7 @@ impl AsyncRead for Wire {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(error) => return Poll::Ready(error),
                 // To who reads it now, the end of the server is the end of the client.
-                Poll::Pending if this.entry.slot().is_upgraded() && this.entry.slot().is_told() => {
+                Poll::Pending if this.entry.slot().ends_upgraded() => {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => return this.poll_quiet_read(cx),

@@ -28,6 +28,17 @@ pub(super) async fn send(address: &str, req: Request) -> Result<Response> {
     Ok(head.map(|()| Body::new(incoming)))
 }
 
+/// Sends a request on a connection of its own, and returns the head of its answer, the connection, and what came behind the head.
+///
+/// # Errors
+///
+/// Those of [`send`].
+#[cfg(feature = "websocket")]
+pub(super) async fn upgrade(address: &str, req: Request) -> Result<(http::Response<()>, TcpStream, BytesMut)> {
+    let (head, incoming) = open(address, req).await?;
+    Ok((head, incoming.stream, incoming.buffer))
+}
+
 /// An answer as it came, to the end of its connection.
 pub(super) struct Whole {
     /// Its body as far as it was read.
@@ -137,7 +148,8 @@ async fn open(address: &str, req: Request) -> Result<(http::Response<()>, Incomi
 
 async fn write(stream: &TcpStream, req: Request) -> Result<()> {
     let (mut parts, mut body) = req.into_parts();
-    parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    // Nothing but an upgrade says more of its connection.
+    parts.headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
     let length = body.len();
     match length {
         Some(0) if matches!(parts.method, Method::GET | Method::HEAD) => {}
