@@ -1,6 +1,6 @@
 //! CORS: which pages of other sites may read what this one answers, and what a browser asks before it sends (WHATWG Fetch §3.3).
 
-use crate::router::encoded;
+use crate::paths::Paths;
 use crate::site::Site;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -74,7 +74,7 @@ pub(crate) fn names(headers: &HeaderMap, name: &http::HeaderName) -> Vec<String>
 
 /// The methods of a site's routes, by their whole paths.
 #[derive(Debug)]
-pub(crate) struct RouteMethods(matchit::Router<Methods>);
+pub(crate) struct RouteMethods(Paths<Methods>);
 
 /// What is known of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,23 +100,15 @@ impl RouteMethods {
                 methods.extend(&route.methods);
             }
         }
-        let mut table = matchit::Router::new();
-        for (path, methods) in paths {
-            let methods = methods.map_or(Methods::Any, |methods| Methods::These(list(methods)));
-            // Two that conflict are told by the router; or they are of different hosts, and then the first counts.
-            let _ = table.insert(encoded(path), methods);
-        }
-        for mount in site.mounts() {
-            for pattern in [mount.clone(), format!("{mount}/"), format!("{mount}/{{*purlin}}")] {
-                let _ = table.insert(encoded(&pattern), Methods::Unknown);
-            }
-        }
-        Self(table)
+        let known =
+            |methods: Option<Vec<&Method>>| methods.map_or(Methods::Any, |methods| Methods::These(list(methods)));
+        let known = paths.into_iter().map(|(path, methods)| (path, known(methods)));
+        Self(Paths::new(site, known, |_| Methods::Unknown))
     }
 
     /// Those of a path.
     pub(crate) fn at(&self, path: &str) -> &Methods {
-        self.0.at(path).map_or(&Methods::Unknown, |found| found.value)
+        self.0.at(path).unwrap_or(&Methods::Unknown)
     }
 }
 

@@ -25,7 +25,7 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], [`csrf`], [`report`], [`sse`] (server-sent events), `upload` (forms with files), [`pool`] (threads for what
-//!   blocks), [`rate`], and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
+//!   blocks), [`rate`], `metrics`, and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
 //!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
 //!   `cgi`, `fastcgi`, `websocket` and `wsgi`.
@@ -87,6 +87,8 @@ mod live;
 mod lock;
 pub mod media_type;
 // `Csrf` and `MethodOverride` read ahead by it.
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg_attr(not(feature = "multipart"), allow(dead_code))]
 mod multipart;
 mod nearest;
@@ -95,6 +97,7 @@ pub mod negotiate;
 pub mod notify;
 #[cfg(feature = "cache")]
 pub mod pages;
+mod paths;
 pub mod pool;
 #[cfg(feature = "proxy")]
 pub mod proxy;

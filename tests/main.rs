@@ -39,6 +39,8 @@ mod lint;
 mod live_reload;
 mod log;
 mod method_override;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "cache")]
 mod page_cache;
 #[cfg(feature = "proxy")]

@@ -27,6 +27,8 @@ mod forwards;
 mod lint;
 mod live_reload;
 mod method_override;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "cache")]
 mod page_cache;
 mod rate_limit;
@@ -76,6 +78,8 @@ pub use forwards::Forwards;
 pub use lint::Lint;
 pub use live_reload::LiveReload;
 pub use method_override::MethodOverride;
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 #[cfg(feature = "cache")]
 pub use page_cache::PageCache;
 pub use rate_limit::RateLimit;

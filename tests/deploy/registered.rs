@@ -32,6 +32,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
                 "compression" => cfg!(feature = "compression"),
                 "database" => cfg!(feature = "database"),
                 "debugger" => cfg!(feature = "debugger"),
+                "metrics" => cfg!(feature = "metrics"),
                 "multipart" => cfg!(feature = "multipart"),
                 // A feature of a later layer: the test is to be told of it.
                 other => panic!("the feature {other} is unknown here"),

@@ -348,6 +348,11 @@ fn in_code(registry: Registry) -> Registry {
             "it takes a layer and a question: `registry.layer(\"app:ids\", |_: NoOptions, _| \
              Ok(lacking::<RequestId, _>(RequestIds::new())))`",
         );
+    #[cfg(feature = "metrics")]
+    let registry = registry.in_code(
+        "purlin:metrics",
+        "it takes a registry: `registry.layer(\"app:metrics\", |_: NoOptions, _| Ok(Metrics::new(&numbers())))`",
+    );
     #[cfg(feature = "auth")]
     let registry = registry
         .in_code(
