@@ -31,10 +31,12 @@
 //! | `server.max_header_bytes` | `"64 KiB"` | of one request; `"8 KiB"` at least |
 //! | `server.control` | `""` | the unix socket by which `restart` finds the site; empty is a private place, `"none"` is none |
 //! | `server.restart_timeout` | `"60s"` | for a new executable to be ready, when it takes over |
-//! | `server.tls.certificate` | `""` | the file of the certificate and its chain, in PEM; empty is no TLS; with the feature `tls` |
-//! | `server.tls.key` | `""` | the file of its private key |
+//! | `server.tls.certificate` | `""` | its file, for https: see [`TlsConfig`], with the feature `tls` |
+//! | `server.tls.key` | `""` | the file of its key |
 //! | `server.tls.handshake_timeout` | `"10s"` | for the handshake |
-//! | `server.tls.look_every` | `"60s"` | how often the files are looked at, and used where they have changed |
+//! | `server.tls.look_every` | `"60s"` | how often the files are looked at |
+//! | `server.tls.redirect_from` | | where plain http is sent to https: a list |
+//! | `server.tls.more.NAME` | | further certificates: `certificate` and `key` of each |
 //! | `log.level` | `"info"` | `"warn,my_site=debug"`: a level, and others for some targets |
 //! | `log.format` | `"json"`; `"text"` in development | |
 //! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |

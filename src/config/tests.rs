@@ -712,3 +712,16 @@ fn a_variable_of_a_thousand_words_is_an_error_and_no_more() {
     let name = format!("PURLIN__APP__{}", "A__".repeat(1000));
     assert!(development("").var(name, "x").load().unwrap().app::<Wiki>().is_err());
 }
+
+#[test]
+fn the_files_of_tls_are_in_the_sites_folder_and_there_may_be_more() {
+    let toml = "[server.tls]\ncertificate = 'cert.pem'\nkey = '/etc/key.pem'\nredirect_from = ['[::]:80', '127.0.0.1:80']\n\
+                [server.tls.more.shop]\ncertificate = 'shop.pem'\nkey = 'shop.key'";
+    let config = development(toml).load().unwrap();
+    let tls = &config.server.tls;
+    assert_eq!((&tls.certificate, tls.key.to_str()), (&config.root.join("cert.pem"), Some("/etc/key.pem")));
+    assert_eq!(tls.redirect_from.len(), 2);
+    assert_eq!(tls.more["shop"].key, config.root.join("shop.key"));
+    let error = development("[server.tls.more.shop]\ncertificate = 'shop.pem'\nkye = ''").load().unwrap_err();
+    assert!(error.to_string().contains("kye"), "{error}");
+}

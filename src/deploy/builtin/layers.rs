@@ -49,7 +49,7 @@ pub(super) fn register(registry: Registry) -> Registry {
     let registry = compression(registry)
         .layer("purlin:cors", |options: CorsOptions, _| cors(options))
         .doc("Lets pages of other origins read answers.")
-        .option("origin", "none", "who is let in, as \"https://app.example.org\"")
+        .option("origin", "nobody", "who is let in, as \"https://app.example.org\"")
         .option("any_origin", "false", "whether everybody is")
         .option("credentials", "false", "whether cookies and passwords may come along")
         .option("methods", "those of the route", "the methods that preflights are told, as \"PUT\"")
