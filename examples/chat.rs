@@ -40,7 +40,7 @@ async fn chat(State(room): State<Room>, upgrade: WebSocketUpgrade) -> Result<Res
                     Ok(line) => sender.send(line).await?,
                     // Who reads too slowly misses some.
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return Result::Ok(()),
+                    Err(broadcast::error::RecvError::Closed) => return Ok::<_, purlin::Error>(()),
                 }
             }
         });
@@ -68,7 +68,7 @@ async fn page() -> Response {
 
 async fn script() -> Response {
     let mut script = purlin::text(
-        r#"
+        r##"
 const socket = new WebSocket(location.href.replace(/^http/, "ws") + "chat");
 socket.onmessage = ({ data }) => {
   document.querySelector("#lines").append(Object.assign(document.createElement("li"), { textContent: data }));
@@ -78,7 +78,7 @@ document.querySelector("form").onsubmit = (event) => {
   socket.send(event.target.line.value);
   event.target.reset();
 };
-"#,
+"##,
     );
     script.headers_mut().insert("content-type", purlin::HeaderValue::from_static("text/javascript; charset=utf-8"));
     script
