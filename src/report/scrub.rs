@@ -142,6 +142,10 @@ fn value_after(text: &str, from: usize, is_pair: bool, name: &Name<'_>) -> Optio
         start += "Some(".len();
     }
     let rest = &text[start..];
+    // How a secret is made, as the remedies tell it.
+    if rest.starts_with("$(openssl rand ") {
+        return None;
+    }
     // Of a URL, of a Rust path, or with nothing after it.
     if rest.starts_with("//") || rest.starts_with(':') || rest.is_empty() {
         return None;
@@ -261,6 +265,8 @@ mod tests {
             ("Key => 'abc'", "Key => '•••'"),
             ("user=ann", "user=ann"),
             ("x=1 password=", "x=1 password="),
+            ("export SECRET=$(openssl rand -hex 32)", "export SECRET=$(openssl rand -hex 32)"),
+            ("export SECRET=$(printf abc)", "export SECRET=••• abc)"),
             // As JSON and Debug
             ("{\"token\": \"abc\", \"n\": 1}", "{\"token\": \"•••\", \"n\": 1}"),
             ("{\"card\":4111,\"n\":1}", "{\"card\":•••,\"n\":1}"),
