@@ -491,6 +491,7 @@ impl WebSocket {
     ///
     /// [`Gone`]: the other side broke the protocol, or sent too large a message; it has been told, and all is over.
     #[track_caller]
+    #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
         self.receiver.next()
     }
@@ -639,6 +640,7 @@ impl Receiver {
     ///
     /// As there.
     #[track_caller]
+    #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
         let place = std::panic::Location::caller();
         async move { poll_fn(|cx| self.handle.poll_next(cx)).await.map_err(|error| gone(error).at(place)) }
