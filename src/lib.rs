@@ -33,7 +33,7 @@
 //! - Edges: [`server`], `notify` (systemd), [`run()`] (the command line of a site), `deploy` (applications from a file), [`log`],
 //!   [`testing`], and tower both ways.
 //!
-//! [`guide`] is the short guide.
+//! [`guide`] is the guide: from the first site to several machines, and how to replace each layer.
 
 pub mod body;
 pub mod error;
@@ -135,31 +135,120 @@ pub mod wsgi;
 
 pub mod layers;
 
+// A chapter leads to others by their names: to modules here, which rustdoc checks, and to files where it is read as a file, by its
+// last lines. Of two definitions of a name Markdown takes the first. (The line of an example that fails is counted from the first
+// line of `chapters.txt`.)
+#[doc = include_str!("../docs/chapters.txt")]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/first_site.md")]
+    pub mod first_site {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/dev.md")]
     pub mod dev {}
 
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/adding.md")]
+    pub mod adding {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/stack.md")]
+    pub mod stack {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/replacing.md")]
+    pub mod replacing {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/layers.md")]
     pub mod layers {}
 
-    #[doc = include_str!("../docs/network.md")]
-    pub mod network {}
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/writing_a_layer.md")]
+    pub mod writing_a_layer {}
 
-    #[cfg(feature = "cache")]
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/composing.md")]
+    pub mod composing {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/handlers.md")]
+    pub mod handlers {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/templates.md")]
+    pub mod templates {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/forms.md")]
+    pub mod forms {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/sessions.md")]
+    pub mod sessions {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/sign_in.md")]
+    pub mod sign_in {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/database.md")]
+    pub mod database {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/errors.md")]
+    pub mod errors {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/pages.md")]
     pub mod pages {}
 
     #[cfg(feature = "websocket")]
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/realtime.md")]
     pub mod realtime {}
 
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/network.md")]
+    pub mod network {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/configuration.md")]
+    pub mod configuration {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/testing.md")]
+    pub mod testing {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/running.md")]
     pub mod running {}
 
-    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/deployment.md")]
+    pub mod deployment {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
     #[doc = include_str!("../docs/scaling.md")]
     pub mod scaling {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/from_axum.md")]
+    pub mod from_axum {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/from_flask.md")]
+    pub mod from_flask {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/from_pylons.md")]
+    pub mod from_pylons {}
+
+    #[doc = include_str!("../docs/chapters.txt")]
+    #[doc = include_str!("../docs/from_rails.md")]
+    pub mod from_rails {}
 }
 
 #[cfg(feature = "deploy")]
