@@ -33,6 +33,7 @@ mod fastcgi;
 #[cfg(feature = "tera")]
 mod forms;
 mod forwards;
+mod guide;
 mod handlers;
 mod hosts;
 mod lint;
