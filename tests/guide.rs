@@ -121,8 +121,8 @@ fn a_toml_block_is_a_configuration_an_application_file_or_a_manifest() {
                 assert_eq!(version.as_str(), Some(ours), "{place}");
             }
         } else if ["app", "layer"].iter().any(|kind| table.get(*kind).is_some_and(has_sections)) {
-            #[cfg(feature = "deploy")]
-            purlin::deploy::Graph::from_toml("site.toml", &text).unwrap_or_else(|error| panic!("{place}: {error}"));
+            #[cfg(all(feature = "deploy", feature = "compression"))]
+            fits_together(&place, "site.toml", &text);
         } else if cfg!(feature = "cache") || !table.contains_key("cache") {
             let loaded = Loader::new().environment("test").toml(&text).load();
             loaded.unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -139,12 +139,29 @@ fn has_sections(kind: &toml::Value) -> bool {
         .any(|section| made_by.iter().any(|key| section.contains_key(*key)))
 }
 
-#[cfg(feature = "deploy")]
+#[cfg(all(feature = "deploy", feature = "compression"))]
 #[test]
 fn an_ini_block_is_an_application_file() {
     for Block { place, text, .. } in of("ini") {
-        purlin::deploy::Graph::from_ini("site.ini", &text).unwrap_or_else(|error| panic!("{place}: {error}"));
+        fits_together(&place, "site.ini", &text);
     }
+}
+
+/// As `config check FILE` looks at it, in a site that has what the guide's have.
+#[cfg(all(feature = "deploy", feature = "compression"))]
+fn fits_together(place: &str, name: &str, text: &str) {
+    use purlin::deploy::{Deploy, NoOptions, Registry};
+    use purlin::{Config, Router};
+
+    let folder = Folder::new();
+    let file = folder.path().join(name);
+    fs::write(&file, text).unwrap();
+    fs::write(folder.path().join("wiki.toml"), "[app.main]\nuse = 'app:main'\n").unwrap();
+    fs::create_dir(folder.path().join("public")).unwrap();
+    let registry = Registry::new().app("app:main", |_: NoOptions, _| Ok(Router::new()));
+    let deploy = Deploy::new(registry).config(Config::for_tests().unwrap());
+    let checked = deploy.open(file.to_str().unwrap()).and_then(|deployment| deployment.check());
+    checked.unwrap_or_else(|error| panic!("{place}: {error:#}"));
 }
 
 /// Commands and options, by what the sources say of them.
