@@ -108,6 +108,25 @@ fn chapters_lead_to_one_another_both_as_modules_and_as_files() {
 }
 
 #[test]
+fn each_layer_of_a_generated_site_is_replaced_by_an_example() {
+    let stack = read("cookiecutter/{{cookiecutter.project_slug}}/src/stack.rs");
+    let imports = stack.split("use purlin::layers::{").nth(1).and_then(|rest| rest.split("};").next());
+    let imports = imports.expect("it imports its layers").lines().filter(|line| !line.starts_with("{%"));
+    let layers: BTreeSet<&str> =
+        imports.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect();
+    assert!(layers.len() > 12 && layers.contains("ErrorPages"), "{layers:?}");
+    let chapter = read("docs/replacing.md");
+    for name in layers.into_iter().chain(["State", "Router"]) {
+        let section = chapter.split(&format!("\n## `{name}`: ")).nth(1).and_then(|rest| rest.split("\n## ").next());
+        let section = section.unwrap_or_else(|| panic!("docs/replacing.md replaces no `{name}`"));
+        assert!(
+            section.contains("\n```rust\n") && section.contains("// was: "),
+            "`{name}`: an example, and the line that it replaces"
+        );
+    }
+}
+
+#[test]
 fn a_toml_block_is_a_configuration_an_application_file_or_a_manifest() {
     for Block { place, text, .. } in of("toml") {
         let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
