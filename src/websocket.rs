@@ -490,6 +490,8 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`Gone`]: the other side broke the protocol, or sent too large a message; it has been told, and all is over.
+    // As streams call it.
+    #[allow(clippy::should_implement_trait)]
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
@@ -639,6 +641,8 @@ impl Receiver {
     /// # Errors
     ///
     /// As there.
+    // As streams call it.
+    #[allow(clippy::should_implement_trait)]
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
