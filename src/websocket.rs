@@ -490,8 +490,6 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`Gone`]: the other side broke the protocol, or sent too large a message; it has been told, and all is over.
-    // As streams call it.
-    #[allow(clippy::should_implement_trait)]
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
@@ -641,8 +639,6 @@ impl Receiver {
     /// # Errors
     ///
     /// As there.
-    // As streams call it.
-    #[allow(clippy::should_implement_trait)]
     #[track_caller]
     #[allow(clippy::should_implement_trait, reason = "it is what streams call it")]
     pub fn next(&mut self) -> impl Future<Output = Result<Option<Message>>> + Send {
