@@ -75,7 +75,7 @@ fn every_block_is_of_a_language_that_is_checked() {
                 assert!(included, "{}: it is compiled only if `src/lib.rs` has the chapter", block.place);
             }
             // Each has a test below.
-            "dockerfile" | "ini" | "nginx" | "python" | "sh" | "systemd" | "toml" => {}
+            "console" | "dockerfile" | "ini" | "js" | "nginx" | "python" | "sh" | "systemd" | "toml" => {}
             other => panic!("{}: nobody checks blocks of {other:?}", block.place),
         }
     }
@@ -206,7 +206,8 @@ impl Known {
     /// Of `purlin`: those that `cookiecutter/src/commands.rs` lists.
     fn of_purlin() -> Self {
         let source = read("cookiecutter/src/commands.rs");
-        let list = source.split("COMMANDS: &[Command] = &[").nth(1).and_then(|rest| rest.split(']').next());
+        let table = source.split("COMMANDS: &[Command] =").nth(1).and_then(|rest| rest.split("&[").nth(1));
+        let list = table.and_then(|rest| rest.split(']').next());
         let modules = list.expect("it is there").split(',').filter_map(|one| one.trim().strip_suffix("::COMMAND"));
         let mut known = Self { commands: BTreeSet::new(), options: BTreeSet::new() };
         for module in modules {
@@ -243,8 +244,14 @@ fn a_shell_block_has_commands_that_exist() {
     let (sites, purlin) = (Known::of_sites(), Known::of_purlin());
     // Of others: no test can know all of their options.
     let others = ["cd", "curl", "docker", "export", "install", "kill", "openssl", "systemctl"];
-    for Block { place, text, .. } in of("sh") {
-        for line in text.lines() {
+    // Of what a terminal shows, what was typed.
+    let typed = of("console").into_iter().map(|mut block| {
+        block.text = block.text.lines().filter_map(|line| line.strip_prefix("$ ")).collect::<Vec<_>>().join("\n");
+        assert!(!block.text.is_empty(), "{}: nothing is typed", block.place);
+        block
+    });
+    for Block { place, text, .. } in of("sh").into_iter().chain(typed) {
+        for line in text.replace("\\\n", " ").lines() {
             let line = line.split(" #").next().unwrap().replace("$(", " && ").replace(')', " && ");
             for command in line.split("&&").flat_map(|part| part.split('|')) {
                 let all: Vec<&str> = command.split_whitespace().collect();
@@ -347,6 +354,20 @@ fn a_systemd_block_stands_in_the_generated_units_and_systemd_accepts_it() {
         let output = verify.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.is_empty(), "{place}: {said}");
+    }
+}
+
+#[test]
+fn a_script_block_is_javascript() {
+    let Some(node) = program("node") else {
+        return left_out("the guide's lines in JavaScript", "install nodejs");
+    };
+    for Block { place, text, .. } in of("js") {
+        let folder = Folder::new();
+        let file = folder.path().join("block.mjs");
+        fs::write(&file, text).unwrap();
+        let output = Command::new(&node).arg("--check").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{place}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
