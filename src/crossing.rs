@@ -9,6 +9,7 @@ use crate::forwarded::Client;
 use crate::request::{CspNonce, Https, MaxBody, OriginalMethod, OriginalUri};
 use crate::response::{CarriedError, Logged};
 use crate::router::{Params, add_params};
+use crate::server::MindsDrain;
 use crate::site::Stopping;
 use crate::{Connection, Context as _, Error, Request, RequestExt, RequestId, Response, ResponseExt, Result};
 use http::{HeaderName, HeaderValue, Method, Uri};
@@ -125,6 +126,9 @@ struct Back {
     logged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
+    /// Whether what the connection becomes ends by itself in a drain.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    minds_drain: bool,
 }
 
 /// An error that arose in another process: what of it can be written down. Its headers are the answer's already.
@@ -173,10 +177,11 @@ pub(crate) fn give_back(response: &mut Response, nonce: Option<&CspNonce>) {
         error: response.error().map(Afar::of),
         logged: response.extensions().get::<Logged>().is_some(),
         nonce: nonce.and_then(CspNonce::made).map(str::to_owned),
+        minds_drain: response.extensions().get::<MindsDrain>().is_some(),
     };
     // It may come from a server that an application asks, and is none of its business.
     response.headers_mut().remove(BACK);
-    if back.error.is_some() || back.logged || back.nonce.is_some() {
+    if back.error.is_some() || back.logged || back.nonce.is_some() || back.minds_drain {
         // In JSON, control characters are escaped, all but one, and other bytes may stand in a header (RFC 9110 §5.5).
         let json = serde_json::to_string(&back).ok().map(|json| json.replace('\u{7f}', "\\u007f"));
         let header = json.and_then(|json| HeaderValue::from_bytes(json.as_bytes()).ok());
@@ -198,6 +203,9 @@ pub(crate) fn take_back(response: &mut Response, nonce: Option<&CspNonce>) {
     }
     if back.logged {
         response.extensions_mut().insert(Logged);
+    }
+    if back.minds_drain {
+        response.extensions_mut().insert(MindsDrain);
     }
     if let (Some(nonce), Some(made)) = (nonce, back.nonce) {
         nonce.make(made);

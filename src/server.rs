@@ -32,6 +32,11 @@ use tokio::sync::{mpsc, watch};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
+/// In the extensions of an answer 101 whose connection ends by itself when the server drains.
+#[cfg(any(feature = "websocket", all(unix, feature = "workers")))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MindsDrain;
+
 /// Serves an application.
 ///
 /// What HTTP forbids and hyper lets through is refused with 400 and the connection closed: a request without `Host`, with

@@ -279,7 +279,10 @@ impl Feed {
 
     fn leave(&mut self, piece: Bytes) -> Poll<Option<Result<Frame<Bytes>>>> {
         if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + self.keep_alive);
+            match Instant::now().checked_add(self.keep_alive) {
+                Some(at) => timer.as_mut().reset(at),
+                None => self.timer = None,
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

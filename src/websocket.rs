@@ -22,19 +22,20 @@
 //!   decompression, too; what waits to be read or sent by 16 messages. A side that does not read makes the other one wait.
 //! - **Who is gone is found out**: by a ping after 30 seconds of silence, and a minute of it is the end
 //!   ([`keep_alive`](WebSocketUpgrade::keep_alive)). Pings of the other side are answered.
-//! - **It ends in order**: the end of the handler closes with 1000, its error with 1011 or, below 500,
-//!   with 1008, the server's drain with 1001. The other
-//!   side then has five seconds to close, too.
+//! - **It ends in order**: the end of the handler, and of all its senders, closes with 1000, its error with 1011 or, below 500,
+//!   with 1008, the server's drain with 1001. The other side then has five seconds to close, too, from the last that it has taken.
 //! - **Messages are compressed** where the client can do so (permessage-deflate, RFC 7692): see [`Deflate`].
 //!
 //! The handler's answer, 101, leaves before the conversation begins: what stands above sees a request that was quickly answered.
-//! It goes through [`Workers`](crate::layers) and [`Proxy`](crate) as it is. Over HTTP/2 (RFC 8441) there is none: browsers open a
+//! It goes through [`Workers`](crate::layers) as it is, and through [`Proxy`](crate), where a drain is the end of the connection without
+//! a 1001: the server that is asked knows nothing of it. Over HTTP/2 (RFC 8441) there is none: browsers open a
 //! connection of their own for a WebSocket.
 
 use crate::extract::FromRequest;
 use crate::panic::caught;
 use crate::request::original_uri;
 use crate::response::Response;
+use crate::server::MindsDrain;
 use crate::site::Stopping;
 use crate::{Body, Error, Request, RequestExt, Result, StatusCode};
 use bytes::{Bytes, BytesMut};
@@ -89,6 +90,8 @@ pub struct WebSocketUpgrade {
     origin: Option<HeaderValue>,
     same_origin: bool,
     allowed: Vec<String>,
+    /// What is wrong with one of them.
+    problem: Option<String>,
     offered: Vec<String>,
     protocol: Option<String>,
     extensions: Vec<String>,
@@ -109,10 +112,6 @@ enum Way {
 #[derive(Clone)]
 pub(crate) struct Inside(pub(crate) Arc<Mutex<Option<DuplexStream>>>);
 
-/// In the extensions of an answer 101 whose connection ends by itself when the server drains.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MindsDrain;
-
 impl FromRequest for WebSocketUpgrade {
     async fn from_request(req: &mut Request) -> Result<Self> {
         let accept = handshake::accept(req.method(), req.headers())?;
@@ -132,6 +131,7 @@ impl FromRequest for WebSocketUpgrade {
             origin: headers.get(ORIGIN).cloned(),
             same_origin: handshake::is_same_origin(headers, req.is_https()),
             allowed: Vec::new(),
+            problem: None,
             offered: listed(SEC_WEBSOCKET_PROTOCOL),
             protocol: None,
             extensions: headers
@@ -150,9 +150,16 @@ impl FromRequest for WebSocketUpgrade {
 
 impl WebSocketUpgrade {
     /// Lets pages of another site in, by its origin: `https://shop.example`. May be called several times. `*` is every site, for
-    /// what visitors' cookies have no say in.
+    /// what visitors' cookies have no say in. What no browser sends as an origin is an error of the handler, which says what to
+    /// write.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.allowed.push(origin.into());
+        let origin = origin.into();
+        if origin != "*"
+            && let Err(problem) = crate::cors::origin(&origin)
+        {
+            self.problem.get_or_insert(problem);
+        }
+        self.allowed.push(origin);
         self
     }
 
@@ -206,6 +213,9 @@ impl WebSocketUpgrade {
         W: FnOnce(WebSocket) -> F + Send + 'static,
         F: Future<Output = Result<()>> + Send + 'static,
     {
+        if let Some(problem) = &self.problem {
+            return Err(Error::internal(format!("WebSocketUpgrade::allow_origin: {problem}")));
+        }
         self.check_origin()?;
         let offers = self.extensions.iter().map(String::as_str);
         let own = self.deflate.as_ref();

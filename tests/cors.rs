@@ -224,6 +224,14 @@ fn what_browsers_refuse_is_told_when_the_site_starts() {
     let below = Stack::new().layer(Sessions::new(MemoryStore::new())).layer(Csrf::new()).layer(any()).app(routes());
     let error = refusal(below);
     assert!(error.contains("stands below Csrf") && error.contains("tests/cors.rs"), "{error}");
+    // One around all hosts, too; and not one at a mount whose path only begins alike.
+    let host = Stack::new().layer(any()).app(routes());
+    let below = Stack::new().layer(Sessions::new(MemoryStore::new())).layer(Csrf::new());
+    let error = refusal(below.app(purlin::Hosts::new().host("api.example.org", host)));
+    assert!(error.contains("stands below Csrf"), "{error}");
+    let signed = Stack::new().layer(Sessions::new(MemoryStore::new())).layer(Csrf::new()).app(routes());
+    let open = Stack::new().layer(any()).app(routes());
+    Stack::new().app(Router::new().mount("/app", signed).mount("/app-api", open)).check().unwrap();
     let on_route = Stack::new().app(Router::new().route("/x", get(async || "x").layer(any())));
     let error = refusal(on_route);
     assert!(error.contains("stands on the route GET /x, where no preflight arrives"), "{error}");

@@ -95,12 +95,12 @@ async fn pages_of_other_sites_are_refused_unless_they_are_named() {
         })
     };
     let table = [
-        ("none", "http://localhost", true),
-        ("none", "http://LOCALHOST:80", true),
-        ("none", "http://evil.example", false),
-        ("none", "https://localhost", false),
-        ("none", "http://localhost:8000", false),
-        ("none", "null", false),
+        ("https://other.example", "http://localhost", true),
+        ("https://other.example", "http://LOCALHOST:80", true),
+        ("https://other.example", "http://evil.example", false),
+        ("https://other.example", "https://localhost", false),
+        ("https://other.example", "http://localhost:8000", false),
+        ("https://other.example", "null", false),
         ("https://shop.example", "https://shop.example", true),
         ("https://shop.example", "https://SHOP.example", true),
         ("https://shop.example", "http://shop.example", false),
@@ -118,6 +118,23 @@ async fn pages_of_other_sites_are_refused_unless_they_are_named() {
             let message = panic.downcast_ref::<String>().unwrap();
             assert!(message.contains("403") && message.contains("expected one of this site"), "{message}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_no_browser_sends_is_told_to_whoever_wrote_it() {
+    for (allowed, expected) in [
+        ("shop.example", "it has no scheme"),
+        ("https://shop.example/", "without a slash"),
+        ("https://shop.example:443", "leave the scheme's own port out"),
+        ("null", "every sandboxed page"),
+    ] {
+        let client =
+            site(move |upgrade: WebSocketUpgrade| async move { upgrade.allow_origin(allowed).on(async |_| Ok(())) });
+        let opened = tokio::spawn(client.expect_errors().get("/").websocket()).await;
+        let panic = opened.unwrap_err().into_panic();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert!(message.contains("WebSocketUpgrade::allow_origin") && message.contains(expected), "{message}");
     }
 }
 

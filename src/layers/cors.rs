@@ -349,6 +349,11 @@ impl Middleware for Cors {
     }
 }
 
+/// Whether one mount is the other or below it.
+fn is_below(mount: &str, above: &str) -> bool {
+    mount.strip_prefix(above).is_some_and(|rest| rest.is_empty() || above.is_empty() || rest.starts_with('/'))
+}
+
 /// That preflights reach it.
 fn stands_well(site: &Site) -> Result<()> {
     let layers = site.layers();
@@ -363,8 +368,8 @@ fn stands_well(site: &Site) -> Result<()> {
         let refuses = |layer: &&LayerInfo| {
             ["BasicAuth", "BearerAuth", "Csrf", "Require"].contains(&layer.name.as_str())
                 && layer.route.is_none()
-                && cors.mount.starts_with(&layer.mount)
-                && layer.host == cors.host
+                && is_below(&cors.mount, &layer.mount)
+                && (layer.host.is_none() || layer.host == cors.host)
         };
         if let Some(above) = layers[..at].iter().find(refuses) {
             let (name, other) = (&above.name, above.line());

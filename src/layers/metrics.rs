@@ -83,11 +83,14 @@ fn label(method: &Method) -> &'static str {
 }
 
 impl Middleware for Metrics {
-    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let requests = self.registry.requests(&self.bounds)?;
         let (method, route) = (label(req.method()), self.route(&req));
-        if let Some(length) = req.body().len() {
-            requests.received.with_label_values(&[method, route]).observe(length as f64);
+        // What arrives, and not what the head promises: one lie would spoil the sum for good.
+        let received = requests.received.with_label_values(&[method, route]);
+        match req.body().as_bytes() {
+            Some(bytes) => received.observe(bytes.len() as f64),
+            None => req = req.map(|body| Body::new(Counted { body, length: 0, passed: received, _under_way: None })),
         }
         let mut asked = Asked { requests, method, route, start: Instant::now(), status: "gone" };
         let under_way = UnderWay::new(&requests.in_flight);
@@ -106,7 +109,9 @@ impl Middleware for Metrics {
                 sent.observe(bytes.len() as f64);
                 response
             }
-            None => response.map(|body| Body::new(Counted { body, length: 0, sent, _under_way: under_way })),
+            None => {
+                response.map(|body| Body::new(Counted { body, length: 0, passed: sent, _under_way: Some(under_way) }))
+            }
         })
     }
 
@@ -160,12 +165,12 @@ impl Drop for UnderWay {
     }
 }
 
-/// A streamed answer, whose length is known at its end.
+/// A streamed body, whose length is known at its end.
 struct Counted {
     body: Body,
     length: u64,
-    sent: Histogram,
-    _under_way: UnderWay,
+    passed: Histogram,
+    _under_way: Option<UnderWay>,
 }
 
 impl http_body::Body for Counted {
@@ -191,6 +196,6 @@ impl http_body::Body for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.sent.observe(self.length as f64);
+        self.passed.observe(self.length as f64);
     }
 }

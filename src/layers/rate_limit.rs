@@ -127,15 +127,23 @@ impl RateLimit {
         self
     }
 
-    /// Counts by what this says: a key of an API, a tenant, a host. Requests of which it says `None` are neither counted nor refused.
+    /// Counts by what this says: a tenant, a host, a key of an API. Requests of which it says `None` are neither counted nor refused.
+    ///
+    /// What a client can make up bounds nobody: each new one is a new client, and in Redis a new key. So let it be looked up before, by
+    /// a layer above, and bound what has none by address:
     ///
     /// ```
     /// use purlin::layers::RateLimit;
     /// use purlin::rate::Rate;
     ///
-    /// let by_key = RateLimit::new(Rate::per_minute(600))
-    ///     .by(|req| Some(req.headers().get("x-api-key")?.to_str().ok()?.to_owned()));
-    /// # let _ = by_key;
+    /// /// Left in a request's extensions by the layer that has looked the key up.
+    /// #[derive(Clone)]
+    /// struct Tenant(String);
+    ///
+    /// let by_address = RateLimit::new(Rate::per_second(50));
+    /// let by_tenant = RateLimit::new(Rate::per_minute(600))
+    ///     .by(|req| req.extensions().get::<Tenant>().map(|tenant| tenant.0.clone()));
+    /// # let _ = (by_address, by_tenant);
     /// ```
     pub fn by(mut self, key: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Self {
         self.by = By::Key(Box::new(key));

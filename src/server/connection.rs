@@ -649,8 +649,8 @@ fn finish(mut response: Response, mut busy: Busy, version: Version) -> Response 
         busy.log_error(error, "an error that no layer has logged");
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        #[cfg(feature = "websocket")]
-        if response.extensions().get::<crate::websocket::MindsDrain>().is_some() {
+        #[cfg(any(feature = "websocket", all(unix, feature = "workers")))]
+        if response.extensions().get::<super::MindsDrain>().is_some() {
             busy.slot.minds_drain.store(true, Ordering::Relaxed);
         }
         busy.slot.upgraded.store(true, Ordering::Relaxed);

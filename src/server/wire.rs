@@ -231,7 +231,10 @@ impl Wire {
     /// Has the task woken at `deadline`, or before.
     fn wake_at(&mut self, cx: &mut Context<'_>, deadline: Instant) {
         let timer = match &mut self.timer {
-            Some(timer) if timer.deadline() <= deadline && !timer.is_elapsed() => return,
+            // An upgraded connection has left the task that the timer would wake.
+            Some(timer) if timer.deadline() <= deadline && !timer.is_elapsed() && !self.entry.slot().is_upgraded() => {
+                return;
+            }
             Some(timer) => {
                 timer.as_mut().reset(deadline);
                 timer

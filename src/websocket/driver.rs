@@ -210,7 +210,10 @@ pub(super) struct Driver {
     phase: Phase,
     keep_alive: Duration,
     heard: Instant,
-    pinged: bool,
+    /// When it was asked whether anybody is there.
+    pinged: Option<Instant>,
+    /// The most that waited to be written since the room for it was made.
+    largest: usize,
     /// Until when the end may take.
     until: Instant,
     timer: Pin<Box<Sleep>>,
@@ -241,7 +244,8 @@ impl Driver {
             phase: Phase::Open,
             keep_alive,
             heard: now,
-            pinged: false,
+            pinged: None,
+            largest: 0,
             until: now,
             timer: Box::pin(tokio::time::sleep_until(now)),
             stopping,
@@ -342,12 +346,26 @@ impl Driver {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         while !self.output.is_empty() {
+            self.largest = self.largest.max(self.output.len());
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.output))?;
             if written == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
             let _ = self.output.split_to(written);
             self.unflushed = true;
+            // Whoever takes what is written is there, however slowly: the end waits for it, and so does the ping behind it.
+            let now = Instant::now();
+            if self.phase != Phase::Open {
+                self.until = now + CLOSING;
+            } else if self.output.len() >= BYTES {
+                self.heard = now;
+                self.pinged = None;
+            }
+        }
+        // The room of one large message is not kept by everybody who has ever got one.
+        if self.largest > PIECE {
+            self.output = BytesMut::new();
+            self.largest = 0;
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
@@ -398,11 +416,14 @@ impl Driver {
                 return Poll::Ready(Ok(true));
             }
         }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
         let mut piece = [0; PIECE];
         let mut buffer = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         self.heard = Instant::now();
-        self.pinged = false;
+        self.pinged = None;
         self.input.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(!buffer.filled().is_empty()))
     }
@@ -426,7 +447,11 @@ impl Driver {
             let at = match self.phase {
                 _ if self.end.is_some() => self.until,
                 Phase::Open if self.keep_alive.is_zero() => return false,
-                Phase::Open => self.heard + self.keep_alive * if self.pinged { 2 } else { 1 },
+                // So long that it never comes.
+                Phase::Open => match self.pinged.unwrap_or(self.heard).checked_add(self.keep_alive) {
+                    Some(at) => at,
+                    None => return false,
+                },
                 _ => self.until,
             };
             if self.timer.deadline() != at {
@@ -439,10 +464,11 @@ impl Driver {
                 cx.waker().wake_by_ref();
                 return false;
             }
-            if self.phase != Phase::Open || self.pinged {
+            if self.phase != Phase::Open || self.pinged.is_some() {
                 return true;
             }
-            self.pinged = true;
+            // It has its time from now, however late it leaves.
+            self.pinged = Some(Instant::now());
             self.encoder.ping(&mut self.output);
             // It has to leave, and more may happen.
             cx.waker().wake_by_ref();
@@ -515,5 +541,56 @@ impl Future for Driver {
         // Nobody said goodbye: RFC 6455 §7.1.5 has a code for that, which is never sent.
         this.over(CloseFrame { code: 1006, reason: String::new() }, None);
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::websocket::frame::Role;
+    use tokio::io::AsyncReadExt;
+
+    /// All that a client gets which takes 20,000 bytes of a long message at a time, and how long that takes.
+    async fn taken_slowly(ends: bool, pause: Duration) -> (usize, Duration) {
+        let (near, mut far) = tokio::io::duplex(20_000);
+        let shared = Arc::new(Shared::default());
+        let handle = Handle::new(&shared);
+        let (decoder, encoder) = (Decoder::new(Role::Server, 1000, None), Encoder::new(Role::Server, None));
+        let keep_alive = Duration::from_secs(30);
+        let driver = Driver::new(Box::new(near), BytesMut::new(), decoder, encoder, keep_alive, None, shared);
+        let driver = tokio::spawn(driver);
+        let mut message = Some(Message::from(vec![7; 500_000]));
+        std::future::poll_fn(|cx| handle.poll_send(&mut message, cx)).await.unwrap();
+        let kept = (!ends).then(|| handle.clone());
+        drop(handle);
+        let (began, mut taken) = (Instant::now(), 0);
+        let mut piece = vec![0; 20_000];
+        while taken < 500_010 {
+            tokio::time::sleep(pause).await;
+            match far.read(&mut piece).await.unwrap() {
+                0 => break,
+                some => taken += some,
+            }
+        }
+        drop((kept, far));
+        driver.await.unwrap();
+        (taken, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_whoever_takes_what_was_sent_before_it() {
+        // The head of the frame, and the frame of the end.
+        let (taken, took) = taken_slowly(true, Duration::from_secs(4)).await;
+        assert_eq!(taken, 500_000 + 10 + 4);
+        assert!(took > Duration::from_secs(90), "{took:?}");
+        // Who takes nothing for five seconds is not waited for.
+        assert!(taken_slowly(true, Duration::from_secs(6)).await.0 < 100_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_long_message_slowly_is_there() {
+        let (taken, took) = taken_slowly(false, Duration::from_secs(10)).await;
+        assert!(taken >= 500_010, "{taken}");
+        assert!(took > Duration::from_secs(200), "{took:?}");
     }
 }
