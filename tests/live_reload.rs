@@ -101,6 +101,22 @@ mod in_debug_builds {
     }
 
     #[tokio::test]
+    async fn over_a_socket_it_keeps_the_rules_of_http() {
+        let page = get(async || html(PAGE));
+        let app = Stack::new().layer(LiveReload::new()).app(Router::new().route("/", page));
+        let bound = purlin::Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+        let address = bound.addresses()[0].to_string();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = tokio::spawn(bound.serve(app, async {
+            let _ = stopped.await;
+        }));
+        let found = purlin::testing::lint(&format!("http://{address}/")).await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+        stop.send(()).unwrap();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn a_browser_that_has_a_page_gets_it_again() {
         // As `ETags` or a handler would.
         async fn unchanged(headers: purlin::HeaderMap) -> Response {

@@ -90,7 +90,10 @@ impl Middleware for LiveReload {
         }
         let response = next.call(req).await;
         Ok(match is_page(&response) {
-            true if method == Method::GET => self.put_into(response),
+            // An answer to HEAD whose body the server is to leave away is as long as that to GET.
+            true if method == Method::GET || (method == Method::HEAD && !response.body().is_empty()) => {
+                self.put_into(response)
+            }
             true if method == Method::HEAD => {
                 let mut response = response;
                 unsaid(response.headers_mut());
