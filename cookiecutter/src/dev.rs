@@ -159,6 +159,8 @@ struct Dev {
     /// Whether the site is to be started anew even if its executable is the same.
     force: bool,
     executable: Option<Executable>,
+    /// Whether the last build failed: what was built before it is of older code.
+    unbuilt: bool,
     starting: Option<Site>,
     started: Instant,
     /// One that could not start beside the one before it, which has made room for it.
@@ -218,6 +220,7 @@ impl Dev {
             jobs: 0,
             force: false,
             executable: None,
+            unbuilt: false,
             starting: None,
             started: Instant::now(),
             made_room: false,
@@ -283,7 +286,7 @@ impl Dev {
             }
             Event::TryAgain(settled, done) => {
                 if self.state.borrow().settled == settled && self.pending.is_none() && !self.state.borrow().is_busy() {
-                    self.change(if self.executable.is_some() { Needs::Start } else { Needs::Build }, Duration::ZERO);
+                    self.change(if self.has_built() { Needs::Start } else { Needs::BuildAndStart }, Duration::ZERO);
                 }
                 let _ = done.send(());
             }
@@ -308,6 +311,9 @@ impl Dev {
                 if let (Some(executable), Some(project)) = (self.executable.clone(), self.project.clone())
                     && self.pending.is_none()
                     && self.job.is_none()
+                    // What was started or built meanwhile has taken its place.
+                    && self.made_room
+                    && !self.unbuilt
                 {
                     self.spawn(&executable, &project);
                 }
@@ -350,10 +356,16 @@ impl Dev {
     fn needs(&self, change: &Change) -> Needs {
         let broken = matches!(&self.state.borrow().shown, Shown::Broken(trouble) if trouble.may_pass);
         match change.needs {
-            Needs::Nothing if broken => Needs::Start,
-            Needs::Start if self.executable.is_none() => Needs::Build,
+            Needs::Nothing if !broken => Needs::Nothing,
+            Needs::Nothing | Needs::Start if self.has_built() => Needs::Start,
+            Needs::Nothing | Needs::Start => Needs::BuildAndStart,
             needs => needs,
         }
+    }
+
+    /// Whether there is something to start that is of the code as it is.
+    fn has_built(&self) -> bool {
+        self.executable.is_some() && !self.unbuilt
     }
 
     /// From here on requests wait.
@@ -456,6 +468,7 @@ impl Dev {
                 }
             }
         };
+        self.unbuilt = true;
         self.settle(Shown::Broken(Arc::new(trouble)));
     }
 
@@ -467,6 +480,7 @@ impl Dev {
         self.watch.add_files(built.files.iter().cloned().chain(manifests));
         let executable = Executable::at(built.executable.clone());
         self.executable = Some(executable.clone());
+        self.unbuilt = false;
         let runs =
             self.serving.as_ref().filter(|(_, _, own)| *own == executable).map(|(_, upstream, _)| upstream.clone());
         match runs {

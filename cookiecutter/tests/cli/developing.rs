@@ -234,6 +234,30 @@ fn a_site_that_does_not_start_says_why_and_is_started_again_when_it_can_be() {
 }
 
 #[test]
+fn what_was_built_before_is_not_started_in_the_place_of_what_does_not_build() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    scratch.write("config/development.toml", "");
+    let dev = Dev::start(&scratch, &[]);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
+    scratch.write("src/main.rs", SITE.replace("WORDS", "two").replace("words(),", "wrds(),"));
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "tiny does not compile"]);
+    scratch.write("config/development.toml", "# a setting that is read by who starts\n");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "tiny does not compile"]);
+    words(&scratch, "three");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "three"]);
+    // The manifest can be read, and what it asks for is not there.
+    scratch.write("nothing/src/lib.rs", "");
+    let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
+    scratch.write("Cargo.toml", format!("{manifest}[dependencies]\nnothing = {{ path = \"nothing\" }}\n"));
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
+    scratch.write("templates/home.html", "a template");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
+    scratch.write("Cargo.toml", manifest);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "three"]);
+}
+
+#[test]
 fn requests_are_passed_on_as_they_came_and_so_are_other_protocols() {
     let scratch = Scratch::new();
     site(&scratch);
