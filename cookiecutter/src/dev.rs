@@ -297,7 +297,11 @@ impl Dev {
             Event::Key(Key::Open) => self.terminal.open(&self.url),
             Event::Key(Key::Quit) => drop(self.events.send(Event::Stop(0))),
             Event::Stop(_) => {}
-            Event::Site(site::Event::Ready(number, address)) => self.ready(number, address),
+            Event::Site(site::Event::Ready(number, address)) => {
+                // What was saved while it started is not what it serves.
+                self.look();
+                self.ready(number, address);
+            }
             Event::Site(site::Event::Ended(number, status)) => self.ended(number, &status),
             Event::Built(number, worked) => {
                 if self.job.as_ref().is_some_and(|(current, _)| *current == number) {
@@ -395,12 +399,15 @@ impl Dev {
     fn work(&mut self) {
         let Some((needs, _)) = self.pending.take() else { return };
         self.force |= matches!(needs, Needs::BuildAndStart | Needs::Start);
+        let builds = needs >= Needs::Build || self.unbuilt;
+        // Something may have been settled since the change.
+        self.busy(if builds || self.job.is_some() { Step::Building } else { Step::Starting });
         // One that is starting is of the code before.
         if let Some(site) = self.starting.take() {
             site.kill();
             self.ending.push(tokio::spawn(site.end()));
         }
-        if needs >= Needs::Build {
+        if builds {
             self.build();
         } else if self.job.is_none() {
             self.start();
@@ -469,7 +476,10 @@ impl Dev {
             }
         };
         self.unbuilt = true;
-        self.settle(Shown::Broken(Arc::new(trouble)));
+        // What has changed meanwhile may have mended it: nobody is told what is out of date.
+        if self.pending.is_none() {
+            self.settle(Shown::Broken(Arc::new(trouble)));
+        }
     }
 
     /// Starts what was built, unless it runs already.
@@ -486,11 +496,16 @@ impl Dev {
         match runs {
             Some(upstream) if !self.force => {
                 self.terminal.unchanged();
-                self.settle(Shown::Serving(upstream));
+                if self.pending.is_none() {
+                    self.settle(Shown::Serving(upstream));
+                }
             }
             _ => {
                 self.terminal.built(&built);
-                self.start();
+                // What has changed meanwhile is started in a moment, or is built first.
+                if self.pending.is_none() {
+                    self.start();
+                }
             }
         }
     }
@@ -543,6 +558,10 @@ impl Dev {
     fn ended(&mut self, number: u64, status: &std::io::Result<std::process::ExitStatus>) {
         let Some(project) = self.project.clone() else { return };
         if let Some(site) = self.starting.take_if(|site| site.number == number) {
+            // It is started again, with what has changed.
+            if self.pending.is_some() {
+                return;
+            }
             let said = site.said();
             // Something that only one can have, such as a second port: the one before makes room.
             if said.contains("in use") && !self.made_room && self.serving.is_some() {

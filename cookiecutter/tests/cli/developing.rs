@@ -258,6 +258,53 @@ fn what_was_built_before_is_not_started_in_the_place_of_what_does_not_build() {
 }
 
 #[test]
+fn a_build_that_is_out_of_date_when_it_ends_is_not_what_anybody_sees() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    // It waits until it is told how to end, each time.
+    scratch.write(
+        "build.rs",
+        "fn main() {
+            println!(\"cargo:rerun-if-changed=src/main.rs\");
+            let word = loop {
+                if let Ok(word) = std::fs::read_to_string(\"go\") {
+                    break word;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            };
+            std::fs::remove_file(\"go\").unwrap();
+            assert_eq!(word, \"on\");
+        }",
+    );
+    let go = |word: &str| {
+        scratch.write("go.new", word);
+        std::fs::rename(scratch.path().join("go.new"), scratch.path().join("go")).unwrap();
+    };
+    // Files are looked at where a request or a build asks for it, and else never.
+    let dev = Dev::start(&scratch, &["--poll", "60m"]);
+    go("on");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
+    words(&scratch, "two");
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| dev.get("/", "*/*"));
+        let begun = Instant::now();
+        while !dev.said().contains("changed") {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The build of the second fails while the third is there already.
+        words(&scratch, "three");
+        go("off");
+        while scratch.path().join("go").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        go("on");
+        has(&answer.join().unwrap(), &["HTTP/1.1 200", "three"]);
+    });
+}
+
+#[test]
 fn requests_are_passed_on_as_they_came_and_so_are_other_protocols() {
     let scratch = Scratch::new();
     site(&scratch);
