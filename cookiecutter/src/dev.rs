@@ -556,12 +556,11 @@ impl Dev {
     }
 
     fn ended(&mut self, number: u64, status: &std::io::Result<std::process::ExitStatus>) {
-        let Some(project) = self.project.clone() else { return };
+        // Whatever else is going on, one that has ended serves nobody. While the manifest is read there is nothing to say.
+        let project = self.project.clone();
         if let Some(site) = self.starting.take_if(|site| site.number == number) {
             // It is started again, with what has changed.
-            if self.pending.is_some() {
-                return;
-            }
+            let Some(project) = project.filter(|_| self.pending.is_none()) else { return };
             let said = site.said();
             // Something that only one can have, such as a second port: the one before makes room.
             if said.contains("in use") && !self.made_room && self.serving.is_some() {
@@ -572,6 +571,7 @@ impl Dev {
             self.terminal.ended(&trouble);
             self.settle(Shown::Broken(Arc::new(trouble)));
         } else if let Some((site, ..)) = self.serving.take_if(|(site, ..)| site.number == number) {
+            let Some(project) = project else { return };
             let trouble = Trouble::ended(true, status, &site.said(), &project, &self.editor);
             self.terminal.ended(&trouble);
             if !self.state.borrow().is_busy() {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+const MANIFEST: &str = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
+
 const SITE: &str = r#"
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -64,7 +66,7 @@ struct Dev {
 }
 
 fn site(scratch: &Scratch) {
-    scratch.write("Cargo.toml", "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n");
+    scratch.write("Cargo.toml", MANIFEST);
     scratch.write(".gitignore", "/target\n");
     words(scratch, "one");
 }
@@ -248,12 +250,11 @@ fn what_was_built_before_is_not_started_in_the_place_of_what_does_not_build() {
     has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "three"]);
     // The manifest can be read, and what it asks for is not there.
     scratch.write("nothing/src/lib.rs", "");
-    let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
-    scratch.write("Cargo.toml", format!("{manifest}[dependencies]\nnothing = {{ path = \"nothing\" }}\n"));
+    scratch.write("Cargo.toml", format!("{MANIFEST}[dependencies]\nnothing = {{ path = \"nothing\" }}\n"));
     has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
     scratch.write("templates/home.html", "a template");
     has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
-    scratch.write("Cargo.toml", manifest);
+    scratch.write("Cargo.toml", MANIFEST);
     has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "three"]);
 }
 
@@ -302,6 +303,27 @@ fn a_build_that_is_out_of_date_when_it_ends_is_not_what_anybody_sees() {
         go("on");
         has(&answer.join().unwrap(), &["HTTP/1.1 200", "three"]);
     });
+}
+
+#[test]
+fn a_site_that_ends_while_the_manifest_is_broken_is_started_again() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    let dev = Dev::start(&scratch, &[]);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
+    scratch.write("Cargo.toml", "[package\n");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
+    let running_site = running(&scratch);
+    let number = running_site[0].split_whitespace().next().unwrap();
+    assert!(Command::new("sh").args(["-c", &format!("kill -KILL {number}")]).status().unwrap().success());
+    let begun = Instant::now();
+    while !running(&scratch).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::yield_now();
+    }
+    // The executable is the same, and nobody runs it.
+    scratch.write("Cargo.toml", MANIFEST);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
 }
 
 #[test]
@@ -372,10 +394,9 @@ fn nothing_outlives_it() {
 fn a_new_site_is_served_and_opened_at_once() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new();
-    let manifest = "[package]\nname = \"tiny\"\nedition = \"2024\"\n[workspace]\n";
     let config = "[server]\nlisten = \"127.0.0.1:0\"\n";
     let main = format!("{{% raw %}}{}{{% endraw %}}", SITE.replace("WORDS", "one"));
-    let files = [("Cargo{{''}}.toml", manifest), ("src/main.rs", &main), ("config/development.toml", config)];
+    let files = [("Cargo{{''}}.toml", MANIFEST), ("src/main.rs", &main), ("config/development.toml", config)];
     scratch.template("t", r#"{"project_slug": "tiny"}"#, &files);
     let opened = scratch.path().join("opened");
     scratch.write("browser", format!("#!/bin/sh\necho $1 > {0}.new\nmv {0}.new {0}\n", opened.display()));
