@@ -62,6 +62,12 @@ pub(crate) fn is_clean(folder: &Path) -> Option<bool> {
     Some(ask(git(folder).args(["status", "--porcelain", "--", "."]), b"")?.is_empty())
 }
 
+/// Where the folder is in its repository: `sites/one/`, and nothing at the top; none without a repository.
+pub(crate) fn prefix(folder: &Path) -> Option<String> {
+    let text = String::from_utf8(ask(git(folder).args(["rev-parse", "--show-prefix"]), b"")?).ok()?;
+    Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
+
 /// The text that git calls by this id, if it still has it.
 pub(crate) fn blob(folder: &Path, id: &str) -> Option<String> {
     String::from_utf8(ask(git(folder).args(["cat-file", "blob", id]), b"")?).ok()

@@ -207,6 +207,8 @@ fn template_name(record: &Record, given: Option<&Path>) -> String {
 /// What an upgrade comes to, file by file.
 struct Upgrade {
     root: PathBuf,
+    /// What the patch says before each path: git takes those of a patch from the top of the repository.
+    prefix: String,
     changes: Changes,
     patch: String,
     changed: Vec<String>,
@@ -219,6 +221,7 @@ impl Upgrade {
     fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            prefix: git::prefix(root).unwrap_or_default(),
             changes: Changes::of(root),
             patch: String::new(),
             changed: Vec::new(),
@@ -289,17 +292,18 @@ impl Upgrade {
     fn put(&mut self, path: &str, ours: Option<String>, new: String) {
         let old = ours.as_deref().unwrap_or_default();
         let id = |text: &str| blob_id(text.as_bytes());
-        self.patch.push_str(&format!("diff --git a/{path} b/{path}\n"));
+        let place = format!("{}{path}", self.prefix);
+        self.patch.push_str(&format!("diff --git a/{place} b/{place}\n"));
         match &ours {
             Some(old) => {
-                self.patch.push_str(&format!("index {}..{} 100644\n--- a/{path}\n", id(old), id(&new)));
+                self.patch.push_str(&format!("index {}..{} 100644\n--- a/{place}\n", id(old), id(&new)));
             }
             None => {
                 let nothing = "0".repeat(40);
                 self.patch.push_str(&format!("new file mode 100644\nindex {nothing}..{}\n--- /dev/null\n", id(&new)));
             }
         }
-        self.patch.push_str(&format!("+++ b/{path}\n{}", diff::unified(old, &new)));
+        self.patch.push_str(&format!("+++ b/{place}\n{}", diff::unified(old, &new)));
         self.changed.push(path.to_owned());
         match ours {
             Some(old) => self.changes.replace(path, old, new),

@@ -146,6 +146,36 @@ fn what_the_template_changed_is_a_patch_beside_what_the_site_changed() {
 }
 
 #[test]
+fn git_takes_the_patch_of_a_site_that_is_a_folder_of_its_repository() {
+    if !has_git() {
+        return;
+    }
+    let scratch = Scratch::new();
+    git(scratch.path(), &["init", "--quiet"]);
+    scratch.template("t", QUESTIONS, &[("Cargo{{''}}.toml", MANIFEST), ("a", LINES), ("b", "old\n")]);
+    scratch.purlin(&["new", "sites/one", "--template", "t"]).succeeds();
+    let site = scratch.path().join("sites/one");
+    fs::write(site.join("a"), LINES.replace("two", "TWO")).unwrap();
+    git(scratch.path(), &["add", "."]);
+    git(scratch.path(), &["commit", "--quiet", "-m", "x"]);
+    let template = "t/{{cookiecutter.project_slug}}/";
+    scratch.write(&format!("{template}a"), LINES.replace("nine", "NINE"));
+    scratch.write(&format!("{template}b"), "new\n");
+    scratch.write(&format!("{template}deep/c"), "c\n");
+    let upgrade = Outcome::of(purlin(&site).args(["upgrade", "--template", "../../t"])).succeeds();
+    assert!(upgrade.out.contains("+++ b/sites/one/deep/c\n"), "{}", upgrade.out);
+    // From the site's folder, and from that of the repository.
+    for folder in [&site, scratch.path()] {
+        let mut apply = Command::new("git");
+        Outcome::fed(apply.args(["apply", "--3way", "-"]).current_dir(folder), &upgrade.out).succeeds();
+        let read = |path: &str| fs::read_to_string(site.join(path)).unwrap();
+        assert_eq!(read("a"), LINES.replace("two", "TWO").replace("nine", "NINE"));
+        assert_eq!((read("b").as_str(), read("deep/c").as_str()), ("new\n", "c\n"));
+        git(scratch.path(), &["reset", "--quiet", "--hard"]);
+    }
+}
+
+#[test]
 fn a_conflict_is_marked_and_named() {
     if !has_git() {
         return;
