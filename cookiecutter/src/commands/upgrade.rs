@@ -158,7 +158,8 @@ fn run(command: &Command, mut arguments: lexopt::Parser) -> Result<ExitCode, Fai
         }
     }
     if !clean {
-        upgrade.changes.replace(record::FILE, record.text(), next.text());
+        // As it lies there, which an older version or a formatter may have written.
+        upgrade.changes.replace(record::FILE, site.read(record::FILE)?.unwrap_or_default(), next.text());
     }
     upgrade.changes.write()?;
     new::keep(&fresh, &answers, &site.root);

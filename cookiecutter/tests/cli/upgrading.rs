@@ -214,6 +214,10 @@ fn it_writes_into_a_clean_tree_only() {
     upgrade(&scratch, &["--apply"]).fails(1, &["changes that are not committed; nothing was written", "git commit"]);
     assert_eq!(read(&scratch, "a"), "old\n");
     fs::remove_file(scratch.path().join("site/mine")).unwrap();
+    // A formatter has been over the record, say.
+    let record: serde_json::Value = serde_json::from_str(&read(&scratch, ".purlin.json")).unwrap();
+    scratch.write("site/.purlin.json", record.to_string());
+    commit(&scratch);
     upgrade(&scratch, &["--apply"]).succeeds();
     assert_eq!(read(&scratch, "a"), "new\n");
 }
