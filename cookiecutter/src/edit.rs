@@ -16,7 +16,7 @@ pub(crate) fn with_module(text: &str, name: &str) -> String {
         .filter_map(|(range, line)| Some((range, line.trim_end().strip_prefix("pub mod ")?.strip_suffix(';')?)));
     let modules: Vec<_> = modules.collect();
     let after = modules.iter().find(|(_, other)| *other > name);
-    let at = after.map(|(range, _)| range.start).or(modules.last().map(|(range, _)| range.end));
+    let at = after.map(|(range, _)| above(text, range.start)).or(modules.last().map(|(range, _)| range.end));
     insert(text, at.unwrap_or(text.len()), &format!("pub mod {name};\n"))
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn with_import(text: &str, path: &str, item: &str) -> String {
     let line = format!("use {path}::{item};\n");
     let uses: Vec<_> = lines(text).filter(|(_, line)| line.starts_with("use ")).collect();
     let at = match uses.iter().find(|(_, other)| *other > line.as_str()).or(uses.first()) {
-        Some((range, _)) => range.start,
+        Some((range, _)) => above(text, range.start),
         None => {
             // Below what the file says of itself, and the empty line after that.
             let head = |line: &str| line.starts_with("//!") || line.trim().is_empty();
@@ -136,6 +136,16 @@ fn insert(text: &str, at: usize, added: &str) -> String {
     replace(text, at..at, &format!("{newline}{added}"))
 }
 
+/// The beginning of what belongs to the line at this place: its attributes and comments, which stand right above it.
+fn above(text: &str, at: usize) -> usize {
+    let belongs = |line: &str| {
+        let line = line.trim();
+        line.starts_with("#[") || line.starts_with("//") && !line.starts_with("//!")
+    };
+    let before: Vec<_> = lines(&text[..at]).collect();
+    before.iter().rev().take_while(|(_, line)| belongs(line)).last().map_or(at, |(range, _)| range.start)
+}
+
 /// Each line with its end, and where it stands.
 fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
     let mut end = 0;
@@ -165,6 +175,9 @@ mod tests {
             ("pub mod b;\n\nfn x() {}\n", "c", "pub mod b;\npub mod c;\n\nfn x() {}\n"),
             ("pub mod b;\n", "a", "pub mod a;\npub mod b;\n"),
             ("//! x", "a", "//! x\npub mod a;\n"),
+            ("pub mod a;\n#[cfg(test)]\npub mod t;\n", "p", "pub mod a;\npub mod p;\n#[cfg(test)]\npub mod t;\n"),
+            ("//! x\n/// t\n// u\npub mod t;\n", "p", "//! x\npub mod p;\n/// t\n// u\npub mod t;\n"),
+            ("// Of all.\n\npub mod t;\n", "p", "// Of all.\n\npub mod p;\npub mod t;\n"),
         ] {
             assert_eq!(with_module(text, name), expected);
             assert!(has_module(expected, name) && !has_module(text, name));
@@ -179,6 +192,8 @@ mod tests {
             ("use a::b;\n", "a", "c", "use a::{b, c};\n"),
             ("use a::c;\n", "a", "c", "use a::c;\n"),
             ("use b::x;\nuse d::x;\n", "c", "x", "use b::x;\nuse c::x;\nuse d::x;\n"),
+            ("use b::x;\n#[cfg(y)]\nuse d::x;\n", "c", "x", "use b::x;\nuse c::x;\n#[cfg(y)]\nuse d::x;\n"),
+            ("#[cfg(y)]\nuse b::x;\n", "c", "x", "use c::x;\n#[cfg(y)]\nuse b::x;\n"),
             ("use a::{b::{c, d}, e};\n", "a", "f", "use a::f;\nuse a::{b::{c, d}, e};\n"),
             ("//! x\n\nfn y() {}\n", "a", "b", "//! x\n\nuse a::b;\n\nfn y() {}\n"),
         ] {
