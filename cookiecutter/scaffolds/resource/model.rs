@@ -46,8 +46,9 @@ impl Rules for {{ name.pascal }}Form {
         let is_day = is_date(&self.{{ field.name }});
         problems.unless(is_day, "{{ field.name }}", "Please give a day, as 2026-12-31.");
 {% else %}
-        let letters = self.{{ field.name }}.trim().chars().count();
-        problems.unless(letters > 0, "{{ field.name }}", "Please fill in the {{ field.phrase }}.");
+        let is_there = !self.{{ field.name }}.trim().is_empty();
+        problems.unless(is_there, "{{ field.name }}", "Please fill in the {{ field.phrase }}.");
+        let letters = self.{{ field.name }}.chars().count();
         problems.unless(letters <= {{ field.most }}, "{{ field.name }}", "At most {{ field.most_in_words }} letters, please.");
 {% endif %}
 {% endfor %}
@@ -61,10 +62,12 @@ impl Rules for {{ name.pascal }}Form {}
 
 /// Whether a mail could go there: something, an @, and something else.
 fn is_email(text: &str) -> bool {
+    // What is around it is kept too.
+    let is_short = text.len() <= 254;
     let text = text.trim();
     let parts: Vec<&str> = text.split('@').collect();
     let plain = |c: char| !c.is_control() && !c.is_whitespace();
-    parts.len() == 2 && parts.iter().all(|part| !part.is_empty()) && text.chars().all(plain) && text.len() <= 254
+    is_short && parts.len() == 2 && parts.iter().all(|part| !part.is_empty()) && text.chars().all(plain)
 }
 {% endif %}
 {% if has_date %}

@@ -64,6 +64,8 @@ fn a_resource_is_pages_a_model_and_tests() {
     for line in ["pub struct BlogPostForm {", "pub likes: i64,", "pub struct BlogPosts(", "Please fill in the title."] {
         assert!(model.contains(line), "no {line:?} in {model}");
     }
+    // What is kept is what is counted, spaces and all.
+    assert!(model.contains("let letters = self.title.chars().count();"), "{model}");
     let routes = read(&site, "src/routes.rs");
     for (path, name) in [
         ("/blog-posts", "blog-posts"),
