@@ -57,10 +57,14 @@ const CRATES: &str = "alloc core purlin serde std tokio";
 
 /// What the code of a layer, a store or a resource has other things for.
 const TAKEN: &str = "
-    about add all arc before capabilities change clone context copy default delete drop err error filled find form
-    form_page handlers hash_map header_value id iterator kept layers middleware model models mutex none ok option path
-    poison_error problem problems record redirect request response result routes row rules save saved send service
-    session sessions some state store store_error stores string submitted sync token tx url urls values vec view";
+    about add all arc before capabilities change clone context copy default delete deserialize drop err error filled
+    find form form_page handlers hash_map header_value id iterator kept layers middleware model models mutex mutex_guard
+    none ok option path poison_error problem problems record redirect request response result routes row rules save
+    saved send serialize service session sessions some state store store_error stores string submitted sync token tx url
+    urls values vec view";
+
+/// What the tests of a layer have other things for.
+const TAKEN_BY_TESTS: &str = "client router";
 
 fn run(command: &Command, mut arguments: lexopt::Parser) -> Result<ExitCode, Failure> {
     let mut words = Vec::new();
@@ -102,7 +106,11 @@ fn run(command: &Command, mut arguments: lexopt::Parser) -> Result<ExitCode, Fai
     }
     let cannot_be = |text: &str, reason: &str| Failure::usage(format!("a {what} cannot be called `{text}`: {reason}"));
     let parsed = |text: &str| Name::parse(text).map_err(|reason| cannot_be(text, &reason));
-    let words = if what == "handler" { CRATES.to_owned() } else { format!("{CRATES} {TAKEN}") };
+    let words = match what {
+        "handler" => CRATES.to_owned(),
+        "layer" => format!("{CRATES} {TAKEN} {TAKEN_BY_TESTS}"),
+        _ => format!("{CRATES} {TAKEN}"),
+    };
     let taken = |name: &Name| match words.split_whitespace().any(|taken| taken == name.snake()) {
         true => Err(cannot_be(&name.kebab(), "the code around it has something of that name")),
         false => Ok(()),
@@ -233,8 +241,12 @@ fn store(site: &OwnSite, name: &Name) -> Result<Added, Failure> {
         let before = text[range.clone()].to_owned();
         let mut text = edit::replace(text, range, &format!("{pascal}::new()"));
         text = edit::with_import(&text, &format!("crate::stores::{snake}"), &pascal);
-        if let Some((old, _)) = before.split_once("::") {
+        if let Some((old, _)) = before.trim().split_once("::") {
             text = edit::without_import_if_unused(&text, "purlin::session", old);
+            // One that was added before it.
+            if let Ok(name) = Name::parse(old) {
+                text = edit::without_import_if_unused(&text, &format!("crate::stores::{}", name.snake()), old);
+            }
         }
         Ok(text.replace("// who comes back, in a sealed cookie", "// who comes back, kept on the server"))
     })?;

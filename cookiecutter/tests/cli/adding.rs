@@ -153,6 +153,10 @@ fn a_store_takes_the_place_of_the_one_that_is_there() {
         let stack = read(&site, "src/stack.rs");
         assert!(stack.contains("use crate::stores::notes::Notes;\n") && stack.contains(stays), "{stack}");
         assert!(!stack.contains(gone) && stack.contains("// who comes back, kept on the server"), "{stack}");
+        add(&site, "store OtherNotes").succeeds();
+        let stack = read(&site, "src/stack.rs");
+        assert!(stack.contains("use crate::stores::other_notes::OtherNotes;\n"), "{stack}");
+        assert!(!stack.contains("stores::notes::Notes") && !stack.contains("(Notes::new())"), "{stack}");
     }
 }
 
@@ -256,6 +260,9 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
         ("layer stamp", 1, &["src/layers/stamp.rs is there already"]),
         ("layer csrf", 1, &["src/stack.rs has Csrf already"]),
         ("layer response", 2, &["the code around it has something of that name"]),
+        ("layer client", 2, &["the code around it has something of that name"]),
+        ("layer router", 2, &["the code around it has something of that name"]),
+        ("resource deserialize title:text", 2, &["the code around it has something of that name"]),
         ("store cookie-store", 1, &["src/stack.rs has CookieStore already"]),
         ("resource note", 2, &["which fields?", "for example: purlin add resource post title:text"]),
         ("resource note title", 2, &["the field `title` has no type", "title:text"]),
