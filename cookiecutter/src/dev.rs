@@ -45,6 +45,9 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// However many files there are, they are looked at this often.
 const SELDOM: Duration = Duration::from_secs(2);
 
+/// A site that takes longer to start may be one that waits for something.
+const SLOW: Duration = Duration::from_secs(30);
+
 /// So long the site may take to end, when everything ends.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -163,6 +166,8 @@ struct Dev {
     unbuilt: bool,
     starting: Option<Site>,
     started: Instant,
+    /// Whether it was said that it takes long.
+    told_slow: bool,
     /// One that could not start beside the one before it, which has made room for it.
     made_room: bool,
     serving: Option<(Site, Arc<Upstream>, Executable)>,
@@ -223,6 +228,7 @@ impl Dev {
             unbuilt: false,
             starting: None,
             started: Instant::now(),
+            told_slow: false,
             made_room: false,
             serving: None,
             ending: Vec::new(),
@@ -271,6 +277,10 @@ impl Dev {
             }
             if self.pending.is_some_and(|(_, at)| at <= Instant::now()) {
                 self.work();
+            }
+            if self.starting.is_some() && !self.told_slow && self.started.elapsed() >= SLOW {
+                self.told_slow = true;
+                self.terminal.waits(SLOW);
             }
         }
     }
@@ -524,6 +534,7 @@ impl Dev {
     fn spawn(&mut self, executable: &Executable, project: &Project) {
         self.count += 1;
         self.started = Instant::now();
+        self.told_slow = false;
         let events = self.events.clone();
         let on_event = move |event| drop(events.send(Event::Site(event)));
         let (arguments, colours) = (&self.options.arguments, self.terminal.colours());

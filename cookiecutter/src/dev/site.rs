@@ -66,6 +66,8 @@ impl Site {
         command.current_dir(&project.folder).env("CARGO_MANIFEST_DIR", &project.folder).env(MARK, "1");
         // Two run side by side while one takes over, and this program is the one that restarts.
         command.env("PURLIN__SERVER__CONTROL", "none").env_remove("PURLIN__SERVER__LISTEN");
+        // Between us and the site there is nobody to hide from, and we speak plain http to it.
+        command.env("PURLIN__SERVER__TLS__CERTIFICATE", "");
         if std::env::var_os("PURLIN_ENV").is_none() {
             command.env("PURLIN_ENV", "development");
         }

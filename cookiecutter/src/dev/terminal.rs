@@ -128,6 +128,12 @@ impl Terminal {
         self.say(&format!("{} after {}\n", self.paint.green("serving"), seconds(after)));
     }
 
+    /// It may be that it never will be.
+    pub(crate) fn waits(&self, after: Duration) {
+        let text = format!("not serving after {}: the site has named no address of plain http yet\n", seconds(after));
+        self.say(&self.paint.dim(&text));
+    }
+
     pub(crate) fn unchanged(&mut self) {
         self.quiet();
         self.say(&self.paint.dim("the executable is the same\n"));

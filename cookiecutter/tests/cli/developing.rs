@@ -21,7 +21,9 @@ fn main() {
         std::process::exit(1);
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    println!("{{\"serving\":[\"http://{}\"],\"environment\":\"{}\"}}", listener.local_addr().unwrap(), std::env::var("PURLIN_ENV").unwrap());
+    let is_plain = !config.contains("[server.tls]") || std::env::var("PURLIN__SERVER__TLS__CERTIFICATE").is_ok_and(|file| file.is_empty());
+    let scheme = if is_plain { "http" } else { "https" };
+    println!("{{\"serving\":[\"{scheme}://{}\"],\"environment\":\"{}\"}}", listener.local_addr().unwrap(), std::env::var("PURLIN_ENV").unwrap());
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(0);
@@ -323,6 +325,15 @@ fn a_site_that_ends_while_the_manifest_is_broken_is_started_again() {
     }
     // The executable is the same, and nobody runs it.
     scratch.write("Cargo.toml", MANIFEST);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
+}
+
+#[test]
+fn a_site_with_a_certificate_is_served_without_it() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    scratch.write("config/development.toml", "[server.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n");
+    let dev = Dev::start(&scratch, &[]);
     has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
 }
 
