@@ -32,7 +32,13 @@ for (const path of paths) {
   for (const form of [{ formFactor: "mobile" }, desktop]) {
     const options = { port, logLevel: "silent", onlyCategories: ["performance", ...required], ignoreStatusCode: true, ...form };
     if (status >= 400) options.skipAudits = [...ofFailures];
-    const { lhr } = await lighthouse(address + path, options);
+    // A machine that is busy may show nothing in time (NO_FCP, PROTOCOL_TIMEOUT): that is no fault of the page's.
+    let lhr;
+    for (let turn = 1; turn <= 3; turn += 1) {
+      ({ lhr } = await lighthouse(address + path, options));
+      if (!lhr.runtimeError) break;
+      console.log(`  ${path}: turn ${turn} of 3: ${lhr.runtimeError.message}`);
+    }
     const score = (id) => Math.round(100 * lhr.categories[id].score);
     const scores = Object.keys(lhr.categories).map((id) => `${id} ${score(id)}`);
     console.log(`  ${path} (${status}, ${form.formFactor}): ${scores.join(", ")}`);
