@@ -39,8 +39,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Who asks again for what was broken a moment ago is not somebody who has pressed reload.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// The end of a site is known this soon after its connections are cut.
-const END: Duration = Duration::from_secs(1);
+/// The end of a site is known this soon after its connections are cut, on a machine that is busy too.
+const END: Duration = Duration::from_secs(4);
 
 pub(crate) struct Front {
     pub(crate) state: watch::Receiver<State>,
