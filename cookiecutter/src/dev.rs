@@ -447,8 +447,8 @@ impl Dev {
                 Ok(project) => {
                     // How much there is to build is found out while it is built.
                     let (asked, choice, found) = (project.clone(), options.choice.clone(), events.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let _ = found.send(Event::Dependencies(Dependencies::of(&asked, &choice)));
+                    tokio::spawn(async move {
+                        let _ = found.send(Event::Dependencies(Dependencies::of(&asked, &choice).await));
                     });
                     let outcome = build::build(&project, &options, &progress, &words).await;
                     Worked::Outcome(project, outcome)

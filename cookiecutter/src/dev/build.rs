@@ -1,7 +1,7 @@
 //! `build`: cargo at work, and what it says.
 
 use super::diagnostics::Diagnostic;
-use super::process::Group;
+use super::process::{EndsWithIt, Group};
 use super::project::{Choice, Project, cargo};
 use super::{ansi, watch};
 use serde_json::Value as Json;
@@ -115,7 +115,7 @@ pub(crate) async fn build(
         Ok(started) => started,
         Err(cause) => return failed(format!("could not run cargo: {cause}")),
     };
-    let ends = EndsWithIt(Some(group));
+    let ends = EndsWithIt::new(group);
 
     let mut built = Collected::new(project);
     let (mut said, mut last) = (Vec::new(), String::new());
@@ -151,7 +151,7 @@ pub(crate) async fn build(
     };
     both(messages, notices).await;
     let status = child.wait().await;
-    std::mem::forget(ends);
+    ends.has_ended();
 
     let took = begun.elapsed();
     let errors = std::mem::take(&mut built.errors);
@@ -165,17 +165,6 @@ pub(crate) async fn build(
         (Err(cause), _) => failed(format!("could not wait for cargo: {cause}")),
         _ if !errors.is_empty() => Outcome::Refused { errors, warnings: built.warnings, took },
         _ => failed(said.join("\n").trim().to_owned()),
-    }
-}
-
-/// A future that is dropped leaves no cargo behind.
-struct EndsWithIt(Option<Group>);
-
-impl Drop for EndsWithIt {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            group.ask_all_to_end();
-        }
     }
 }
 

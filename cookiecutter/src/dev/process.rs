@@ -62,6 +62,28 @@ impl Group {
     }
 }
 
+/// A future that is dropped leaves nothing behind of what it has started.
+pub(crate) struct EndsWithIt(Option<Group>);
+
+impl EndsWithIt {
+    pub(crate) fn new(group: Group) -> Self {
+        Self(Some(group))
+    }
+
+    /// It has been waited for: its number may be another's by now.
+    pub(crate) fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for EndsWithIt {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            group.ask_all_to_end();
+        }
+    }
+}
+
 /// Whether this program may read the terminal: one in the background would be stopped if it tried to.
 pub(crate) fn is_in_foreground() -> bool {
     #[cfg(unix)]

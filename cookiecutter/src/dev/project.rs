@@ -1,11 +1,12 @@
 //! `Project`: the package whose site is served, as cargo describes it.
 
+use super::process::{EndsWithIt, Group};
 use crate::failure::Failure;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::{env, fs, io};
 
 /// What is built, and where it is.
@@ -142,14 +143,20 @@ pub(crate) struct Dependencies {
 }
 
 impl Dependencies {
-    /// `None` where cargo does not know; it will say why when it builds.
-    pub(crate) fn of(project: &Project, choice: &Choice) -> Option<Self> {
+    /// `None` where cargo does not know; it will say why when it builds. Dropping this ends the cargo that is asked.
+    pub(crate) async fn of(project: &Project, choice: &Choice) -> Option<Self> {
         let features = choice.features.join(",");
         let mut arguments = vec!["--filter-platform", "host-tuple"];
         if !features.is_empty() {
             arguments.extend(["--features", &features]);
         }
-        Self::read(&metadata(&project.folder, &arguments).ok()?, project)
+        let mut command = tokio::process::Command::from(ask(&project.folder, &arguments));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let (child, group) = Group::start(&mut command).ok()?;
+        let ends = EndsWithIt::new(group);
+        let output = child.wait_with_output().await.ok()?;
+        ends.has_ended();
+        Self::read(&serde_json::from_slice(&output.stdout).ok()?, project)
     }
 
     fn read(metadata: &Json, project: &Project) -> Option<Self> {
@@ -204,10 +211,15 @@ fn list(json: &Json) -> &[Json] {
     json.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn metadata(folder: &Path, arguments: &[&str]) -> Result<Json, NoProject> {
+fn ask(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args(["metadata", "--format-version", "1"]).args(arguments).current_dir(folder);
-    let Output { status, stdout, stderr } = command.output().map_err(|cause| NoProject::Other(no_cargo(&cause)))?;
+    command
+}
+
+fn metadata(folder: &Path, arguments: &[&str]) -> Result<Json, NoProject> {
+    let output = ask(folder, arguments).output();
+    let Output { status, stdout, stderr } = output.map_err(|cause| NoProject::Other(no_cargo(&cause)))?;
     if !status.success() {
         return Err(NoProject::Manifest(String::from_utf8_lossy(&stderr).into_owned()));
     }
