@@ -334,6 +334,8 @@ impl Dev {
             }
             Event::Dependencies(found) => {
                 if let Some(found) = found {
+                    // What is new in a folder that is known is a change; what is in a new one is not.
+                    self.look();
                     self.watch.add_folders(&found.folders);
                     self.progress.send_modify(|progress| progress.all = Some(found.count));
                 }

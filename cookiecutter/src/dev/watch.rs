@@ -121,9 +121,17 @@ impl Watch {
         for (path, file) in &mut self.files {
             let Ok(metadata) = fs::metadata(path) else {
                 let since = *file.missing.get_or_insert_with(Instant::now);
-                if since.elapsed() >= AWAY {
-                    removed.push(path.clone());
+                if since.elapsed() < AWAY {
+                    continue;
+                }
+                if file.stamp.is_some() {
                     changes.push(Change { path: path.clone(), needs: file.needs });
+                }
+                // What the last build has read may lie where nobody else looks: its return is a change too.
+                if self.built_from.contains(path) {
+                    (file.stamp, file.content) = (None, 0);
+                } else {
+                    removed.push(path.clone());
                 }
                 continue;
             };
@@ -468,6 +476,24 @@ mod tests {
         watch.add_files([scratch.0.join("generated/a.rs"), scratch.0.join("target/b.rs")]);
         scratch.write("generated/a.rs", "1");
         assert_eq!(scratch.changes(&mut watch), [("generated/a.rs".to_owned(), Needs::Build)]);
+    }
+
+    #[test]
+    fn a_file_of_a_build_is_seen_when_it_returns() {
+        let (scratch, elsewhere) = (Scratch::new(), Scratch::new());
+        scratch.write("src/main.rs", "");
+        elsewhere.write("words.txt", "one");
+        let file = elsewhere.0.join("words.txt");
+        let mut watch = scratch.watch();
+        watch.add_files([file.clone()]);
+        let change = || vec![("words.txt".to_owned(), Needs::Build)];
+        for words in ["two", "two"] {
+            fs::remove_file(&file).unwrap();
+            assert_eq!(elsewhere.changes(&mut watch), change());
+            assert_eq!(watch.look(), []);
+            elsewhere.write("words.txt", words);
+            assert_eq!(elsewhere.changes(&mut watch), change());
+        }
     }
 
     #[test]
