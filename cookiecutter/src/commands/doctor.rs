@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{self, ExitCode, Stdio};
-use std::{env, fs};
+use std::{env, fs, io};
 
 pub(crate) const COMMAND: Command = Command {
     name: "doctor",
@@ -205,7 +205,9 @@ fn path_of(table: &str) -> Option<String> {
 }
 
 fn locked(site: &OwnSite) -> Option<String> {
-    let lock = fs::read_to_string(site.root.join("Cargo.lock")).ok()?;
+    // In a workspace it lies beside the manifest of that.
+    let mut locks = site.root.ancestors().map(|folder| folder.join("Cargo.lock"));
+    let lock = locks.find_map(|lock| fs::read_to_string(lock).ok())?;
     let package = lock.split("[[package]]").find(|package| package.contains("\nname = \"purlin\"\n"))?;
     manifest::value(&format!("[package]{package}"), "package", "version")
 }
@@ -230,6 +232,13 @@ fn port(findings: &mut Findings, site: &OwnSite, environment: &str) -> Result<()
             let other = format!("{}:{}", address.ip(), address.port().wrapping_add(1));
             let remedy = format!("{stop}serve elsewhere: cargo run -- --listen {other}");
             findings.warning("port", format!("{address} is taken{who}"), remedy);
+        }
+        // In production it may be another who starts it.
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            let says = format!("{address}: not for you, who have no right to listen there");
+            let remedy =
+                "start it as the service that has it (AmbientCapabilities=CAP_NET_BIND_SERVICE), or by a proxy";
+            findings.warning("port", says, remedy);
         }
         Err(cause) => {
             findings.failed(

@@ -91,6 +91,16 @@ fn a_port_that_is_taken_is_told_with_who_has_it() {
     finds(&mut doctor(&site, &[]), "port", "ok: ");
 }
 
+/// Who may not listen there is not the one who will, and whoever may is told that it is free.
+#[test]
+fn a_port_that_only_a_service_may_have_is_no_failure() {
+    let scratch = Scratch::new();
+    let site = site(&scratch, 1);
+    let outcome = Outcome::of(&mut doctor(&site, &["--no-build", "--json"]));
+    let found = found(&outcome, "port");
+    assert!(found.len() == 1 && !found[0].starts_with("failed"), "{found:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_secret_that_others_could_read_is_a_failure() {
@@ -152,6 +162,9 @@ fn versions_that_do_not_belong_together_are_told() {
         fs::write(site.join("Cargo.lock"), format!("[[package]]\nname = \"purlin\"\nversion = \"{lock}\"\n")).unwrap();
     };
     purlin("\"0.1\"", own);
+    finds(&mut doctor(&site, &[]), "purlin", &format!("ok: {own} by Cargo.lock"));
+    // In a workspace it lies above.
+    fs::rename(site.join("Cargo.lock"), scratch.path().join("Cargo.lock")).unwrap();
     finds(&mut doctor(&site, &[]), "purlin", &format!("ok: {own} by Cargo.lock"));
     purlin("\"0.0\"", "0.0.1");
     finds(&mut doctor(&site, &[]), "purlin", "then: purlin upgrade");
