@@ -20,6 +20,9 @@ fn main() {
         eprintln!("error: config/development.toml:1:1: a \x1b[1mbroken\x1b[0m setting\n  |\n1 | broken");
         std::process::exit(1);
     }
+    while config.contains("slow") && !std::path::Path::new("start").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let is_plain = !config.contains("[server.tls]") || std::env::var("PURLIN__SERVER__TLS__CERTIFICATE").is_ok_and(|file| file.is_empty());
     let scheme = if is_plain { "http" } else { "https" };
@@ -305,6 +308,22 @@ fn a_build_that_is_out_of_date_when_it_ends_is_not_what_anybody_sees() {
         go("on");
         has(&answer.join().unwrap(), &["HTTP/1.1 200", "three"]);
     });
+}
+
+#[test]
+fn what_is_saved_while_the_site_starts_is_in_the_first_answer() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    scratch.write("config/development.toml", "slow = true\n");
+    let dev = Dev::start(&scratch, &["--poll", "60m"]);
+    let begun = Instant::now();
+    while !dev.said().contains("built in") {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    words(&scratch, "two");
+    scratch.write("start", "");
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "two"]);
 }
 
 #[test]
