@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 impl Rules for NewEntry {
     fn check(&self, problems: &mut Problems) {
-        let length = self.message.trim().chars().count();
-        problems.unless(length > 0, "message", "Please write a message.");
+        let said = !self.message.trim().is_empty();
+        let length = self.message.chars().count();
+        problems.unless(said, "message", "Please write a message.");
         problems.unless(length <= 500, "message", "At most 500 letters, please.");
     }
 }
@@ -55,11 +56,12 @@ pub struct Entry {
 
 impl Rules for Entry {
     fn check(&self, problems: &mut Problems) {
-        let length = |text: &str| text.trim().chars().count();
+        let said = |text: &str| !text.trim().is_empty();
+        let length = |text: &str| text.chars().count();
         let (name, message) = (length(&self.name), length(&self.message));
-        problems.unless(name > 0, "name", "Please tell us your name.");
+        problems.unless(said(&self.name), "name", "Please tell us your name.");
         problems.unless(name <= 60, "name", "At most 60 letters, please.");
-        problems.unless(message > 0, "message", "Please write a message.");
+        problems.unless(said(&self.message), "message", "Please write a message.");
         problems.unless(message <= 500, "message", "At most 500 letters, please.");
     }
 }
