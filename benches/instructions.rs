@@ -6,7 +6,8 @@
 //!
 //! The server runs in one thread, over a stream in memory whose other end sends the next request when the last is answered. Each figure is
 //! the difference of two runs of different length, so the start of the program is in none; and unlike times the figures are the
-//! same on a busy machine. What the system does for the server is not in them: reading, writing, looking at a file.
+//! same on a busy machine. The tables of a run are keyed by chance, though, and now and then one is full of collisions: what comes to
+//! more is counted again, and the least counts. What the system does for the server is not in them: reading, writing, looking at a file.
 
 // By itself: with the rest of `measure` comes an allocator that counts.
 #[path = "measure/callgrind.rs"]
@@ -404,6 +405,9 @@ const MANY: u32 = 1000;
 /// By how much more a request may cost than is written down, of a hundred.
 const TOLERANCE: f64 = 2.0;
 
+/// How often what comes to more is counted again.
+const AGAIN: u32 = 3;
+
 /// What the figures hang on beside the code: the compiler, and the library that copies and allocates.
 fn made_by() -> String {
     let said = |program: &str, arguments: &[&str]| {
@@ -468,16 +472,25 @@ fn compare(keep: bool) -> Result<ExitCode> {
     println!("{:<40}{:>12}{:>12}{:>9}", made_by, "kept", "now", "");
     for workload in WORKLOADS {
         let counted = |times: u32| callgrind::instructions(&["run", workload.name, &times.to_string()], None);
-        let Some((few, many)) = counted(FEW).zip(counted(MANY)) else {
+        let a_request = || {
+            let (few, many) = counted(FEW).zip(counted(MANY))?;
+            Some(many.saturating_sub(few) / u64::from(MANY - FEW))
+        };
+        let before =
+            kept.lines().find_map(|line| line.strip_prefix(workload.name)?.strip_prefix(' ')?.parse::<u64>().ok());
+        let more = |now: u64| before.map(|before| (now as f64 / before as f64 - 1.0) * 100.0);
+        let regressed = |now| more(now).is_some_and(|more| more > TOLERANCE);
+        let Some(mut now) = a_request() else {
             without_valgrind();
             return Ok(ExitCode::SUCCESS);
         };
-        let now = many.saturating_sub(few) / u64::from(MANY - FEW);
+        for _ in 0..AGAIN {
+            if same && regressed(now) {
+                now = a_request().unwrap_or(now).min(now);
+            }
+        }
         let _ = writeln!(file, "{} {now}", workload.name);
-        let before =
-            kept.lines().find_map(|line| line.strip_prefix(workload.name)?.strip_prefix(' ')?.parse::<u64>().ok());
-        let more = before.map(|before| (now as f64 / before as f64 - 1.0) * 100.0);
-        let regressed = more.is_some_and(|more| more > TOLERANCE);
+        let (more, regressed) = (more(now), regressed(now));
         failed |= regressed;
         let before = before.map(|before| before.to_string()).unwrap_or_default();
         let more = more.map(|more| format!("{more:+.1} %")).unwrap_or_default();
