@@ -98,7 +98,7 @@ pub fn run<S: Service + 'static>(
     registry: Registry,
     stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
 ) -> ExitCode {
-    run_from(std::env::args().skip(1), registry, stack)
+    crate::run::started(std::env::args().skip(1).collect(), crate::run::assembly(stack), registry)
 }
 
 /// The same with these words in place of the process's command line, as `["serve", "site.toml"]`.
@@ -107,7 +107,8 @@ pub fn run_from<S: Service + 'static>(
     registry: Registry,
     stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
 ) -> ExitCode {
-    crate::run::started(arguments.into_iter().map(Into::into), stack, registry)
+    let arguments = arguments.into_iter().map(Into::into).collect();
+    crate::run::started(arguments, crate::run::assembly(stack), registry)
 }
 
 /// Opens a file: with these registered names, this configuration, these variables.

@@ -42,7 +42,15 @@ mod watchdog;
 /// }
 /// ```
 pub fn run<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S> + Send + 'static) -> ExitCode {
-    started(std::env::args().skip(1), stack, Registered::default())
+    started(std::env::args().skip(1).collect(), assembly(stack), Registered::default())
+}
+
+/// A site's `stack` without its types, so that what runs a site is compiled here, once, and not in each site at each edit.
+/// With a line, the site prints it when it has started.
+pub(crate) type Assembly = Box<dyn FnOnce(Config, Option<String>) -> Result<BoxService> + Send>;
+
+pub(crate) fn assembly<S: Service + 'static>(stack: impl FnOnce(Config) -> Result<S> + Send + 'static) -> Assembly {
+    Box::new(|config, line| Ok(BoxService::new(Announced { app: stack(config)?, line })))
 }
 
 /// What files may use beside the site's own stack: nothing, without the feature `deploy`.
@@ -52,18 +60,14 @@ pub(crate) type Registered = crate::deploy::Registry;
 #[derive(Default)]
 pub(crate) struct Registered {}
 
-pub(crate) fn started<S: Service + 'static>(
-    arguments: impl Iterator<Item = String>,
-    stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
-    registered: Registered,
-) -> ExitCode {
+pub(crate) fn started(arguments: Vec<String>, stack: Assembly, registered: Registered) -> ExitCode {
     #[cfg(all(feature = "cgi", unix))]
     if cgi::is_asked() {
         return ended(cgi::answer(stack));
     }
     #[cfg(unix)]
     predecessor::meet();
-    let arguments = match Arguments::read(arguments) {
+    let arguments = match Arguments::read(arguments.into_iter()) {
         Ok(arguments) => arguments,
         Err(problem) => {
             tell_predecessor(&format!("error: {problem}"));
@@ -97,11 +101,7 @@ fn tell_predecessor(problem: &str) {
 }
 
 impl Arguments {
-    fn obey<S: Service + 'static>(
-        self,
-        stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
-        registered: Registered,
-    ) -> Result<()> {
+    fn obey(self, stack: Assembly, registered: Registered) -> Result<()> {
         if self.command == Command::Help || self.help {
             println!("{}", help_of(self.command));
             return Ok(());
@@ -185,7 +185,7 @@ impl Arguments {
             },
             (_, file) => {
                 let app = || match file {
-                    None => Ok(BoxService::new(stack(config)?)),
+                    None => stack(config, None),
                     Some(file) => commands::app(&commands::open(file, &self.set, config, stack, registered)?),
                 };
                 match self.command {
@@ -211,8 +211,8 @@ impl Arguments {
 }
 
 /// What the site is made of, without starting it.
-fn outline<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>) -> Result<Site> {
-    inside(|| Outline::of(&stack(config)?))
+fn outline(config: Config, stack: Assembly) -> Result<Site> {
+    inside(|| Outline::of(&stack(config, None)?))
 }
 
 /// A site is put together in a runtime, as when it is served.
@@ -253,12 +253,7 @@ fn warn(config: &Config) {
     }
 }
 
-fn serve<S: Service + 'static>(
-    config: Config,
-    stack: impl FnOnce(Config) -> Result<S>,
-    listen: &[Listen],
-    as_json: bool,
-) -> Result<()> {
+fn serve(config: Config, stack: Assembly, listen: &[Listen], as_json: bool) -> Result<()> {
     log::start(&config.log)?;
     warn(&config);
     let bound = match Server::from_config(&config.server).bind() {
@@ -273,7 +268,7 @@ fn serve<S: Service + 'static>(
         let app = match bound.keeps_others() {
             // It is made in the others, and not here.
             true => BoxService::new(crate::Router::new()),
-            false => BoxService::new(Announced { app: stack(config.clone())?, line }),
+            false => stack(config.clone(), Some(line))?,
         };
         serve_all(vec![(bound, app)], &config, None, listen, places).await
     });
@@ -353,12 +348,12 @@ fn ask_for_restart(_: &Config, _: Option<&str>, _: &[Listen]) -> Result<()> {
 
 /// The site cannot be served. Those whom its stack tells of failures are told of this one too; a stack that fails as well has
 /// nobody to tell.
-fn told<S: Service>(config: Config, stack: impl FnOnce(Config) -> Result<S>, error: Error) -> Error {
+fn told(config: Config, stack: Assembly, error: Error) -> Error {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return error;
     };
     runtime.block_on(async {
-        match stack(config) {
+        match stack(config, None) {
             Ok(app) => Life::never(&app, error).told().await,
             Err(_) => error,
         }
@@ -396,10 +391,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// An application which says that it is there as soon as it has started, and not before.
+/// An application which says that it is there as soon as it has started, and not before; nothing, without a line.
 struct Announced<S> {
     app: S,
-    line: String,
+    line: Option<String>,
 }
 
 impl<S: Service> Service for Announced<S> {
@@ -418,7 +413,9 @@ impl<S: Service> Service for Announced<S> {
         if std::env::var_os(crate::server::prefork::CHILD).is_some() {
             return Ok(());
         }
-        println!("{}", self.line);
+        if let Some(line) = &self.line {
+            println!("{line}");
+        }
         Ok(())
     }
 
@@ -497,7 +494,7 @@ mod tests {
         let kept = Kept::default();
         let pages = ErrorPages::new().reporter(kept.clone());
         let stack = |_| Ok(Stack::new().layer(pages).app(Router::new()));
-        let error = told(Config::default(), stack, Error::internal("the port is taken"));
+        let error = told(Config::default(), assembly(stack), Error::internal("the port is taken"));
         assert_eq!(error.to_string(), "the port is taken");
         assert_eq!(*kept.0.lock().unwrap(), ["the port is taken"]);
     }

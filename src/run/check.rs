@@ -1,9 +1,9 @@
 //! `check`: whether a site is in order, without starting it.
 
-use super::outline;
+use super::{Assembly, outline};
 use crate::config::Config;
 use crate::site::Site;
-use crate::{Error, Result, Service, report::Redaction};
+use crate::{Error, Result, report::Redaction};
 use serde_json::{Value, json};
 
 /// What was looked at, and what was found.
@@ -65,11 +65,7 @@ impl Finding {
 /// # Errors
 ///
 /// Something has failed.
-pub(super) fn check<S: Service>(
-    config: Result<Config>,
-    stack: impl FnOnce(Config) -> Result<S>,
-    as_json: bool,
-) -> Result<()> {
+pub(super) fn check(config: Result<Config>, stack: Assembly, as_json: bool) -> Result<()> {
     let findings = findings(config, stack);
     if as_json {
         println!("{:#}", findings.iter().map(Finding::json).collect::<Value>());
@@ -84,7 +80,7 @@ pub(super) fn check<S: Service>(
 }
 
 /// What cannot be looked at since something before it failed is left out.
-fn findings<S: Service>(config: Result<Config>, stack: impl FnOnce(Config) -> Result<S>) -> Vec<Finding> {
+fn findings(config: Result<Config>, stack: Assembly) -> Vec<Finding> {
     let config = match config {
         Ok(config) => config,
         Err(error) => {
@@ -163,10 +159,17 @@ fn databases(_: &Site) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Router, Stack, get};
+    use crate::{Router, Service, Stack, get};
 
     fn settings() -> Result<Config> {
         Config::for_tests().map_err(Error::from)
+    }
+
+    fn findings<S: Service + 'static>(
+        config: Result<Config>,
+        stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
+    ) -> Vec<Finding> {
+        super::findings(config, crate::run::assembly(stack))
     }
 
     fn states(findings: &[Finding]) -> Vec<(&str, State)> {
@@ -209,8 +212,7 @@ mod tests {
         assert_eq!(broken[0].says, "config/x.toml:3: no");
         let lacking = findings(Err(Error::internal("no PURLIN__SECRET")), |_| Ok(Stack::new().app(Router::new())));
         assert_eq!(lacking[0].remedy.as_deref(), Some("export PURLIN__SECRET=$(openssl rand -hex 32)"));
-        let broken =
-            findings(settings(), |_| -> Result<crate::stack::App<Router>> { Err(Error::internal("no secret")) });
+        let broken = findings(settings(), |_| -> Result<Router> { Err(Error::internal("no secret")) });
         assert_eq!(states(&broken), [("settings", State::Ok), ("stack", State::Failed)]);
     }
 }

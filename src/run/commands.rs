@@ -214,18 +214,18 @@ mod files {
     use super::print_json;
     use crate::config::{Config, Listen, Setting};
     use crate::deploy::{Deploy, Deployment, NoOptions, Registry};
-    use crate::run::{Announced, announcement, places};
+    use crate::run::{Announced, Assembly, announcement, places};
     use crate::server::Bound;
-    use crate::{BoxService, Context, Error, Result, Service};
+    use crate::{BoxService, Context, Error, Result};
     use std::sync::{Mutex, OnceLock, PoisonError};
 
     /// Opens a file; the site's own stack is `app:main` there, unless the site registers another. It is made when something
     /// uses it.
-    pub(in crate::run) fn open<S: Service + 'static>(
+    pub(in crate::run) fn open(
         file: &str,
         set: &[(String, String)],
         config: Config,
-        stack: impl FnOnce(Config) -> Result<S> + Send + 'static,
+        stack: Assembly,
         registry: Registry,
     ) -> Result<Deployment> {
         let own = OnceLock::new();
@@ -234,8 +234,7 @@ mod files {
             let made = own.get_or_init(|| {
                 let stack = stack.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (stack, config) = stack.expect("a `OnceLock` is filled once");
-                let made = stack(config).map(BoxService::new);
-                made.map_err(|error| error.chain().collect::<Vec<_>>().join(": "))
+                stack(config, None).map_err(|error| error.chain().collect::<Vec<_>>().join(": "))
             });
             made.clone().map_err(Error::internal)
         });
@@ -282,7 +281,7 @@ mod files {
             let server = server.bind()?;
             let line = announcement(&server, environment, Some(&name), as_json);
             at.push(format!("{name} {}", places(&server)));
-            bound.push((server.announce(&line), BoxService::new(Announced { app, line })));
+            bound.push((server.announce(&line), BoxService::new(Announced { app, line: Some(line) })));
         }
         Ok((bound, at.join(", ")))
     }
@@ -344,9 +343,9 @@ mod files {
 #[cfg(not(feature = "deploy"))]
 mod files {
     use crate::config::{Config, Listen};
-    use crate::run::Registered;
+    use crate::run::{Assembly, Registered};
     use crate::server::Bound;
-    use crate::{BoxService, Error, Result, Service};
+    use crate::{BoxService, Error, Result};
 
     /// What is opened: nothing.
     pub(in crate::run) enum Opened {}
@@ -355,11 +354,11 @@ mod files {
         Err(Error::internal("applications from a file need Purlin's feature `deploy`"))
     }
 
-    pub(in crate::run) fn open<S: Service + 'static>(
+    pub(in crate::run) fn open(
         _: &str,
         _: &[(String, String)],
         _: Config,
-        _: impl FnOnce(Config) -> Result<S> + Send + 'static,
+        _: Assembly,
         _: Registered,
     ) -> Result<Opened> {
         none()
