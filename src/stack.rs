@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 /// Layers around an application, written in the order in which a request meets them.
 ///
-/// The stack is one concrete type: a layer is a plain call of the one above it. See [`Level`] for the one box in five.
+/// In a release build the stack is one concrete type: a layer is a plain call of the one above it. See [`Level`] for the one box in
+/// five, and for the box a layer of a debug build.
 ///
 /// ```
 /// use purlin::layers::{AccessLog, RequestIds};
@@ -141,6 +142,9 @@ impl<L: Layers, M: Middleware> Layers for Above<L, M> {
 /// The future of a stack holds the futures of all its layers, one in the other, and the compiler follows a type no deeper than
 /// its `recursion_limit`, which by default is reached between nine layers, if all are an `Option`, and thirty. So what stands
 /// below each fifth layer is in one box, and a stack may have as many layers as it likes.
+///
+/// In a debug build each layer is in a box. The types are short then, and the layers around a boxed service are the same in
+/// each site: they are compiled with Purlin, once, and not with the site at each edit.
 pub trait Level {
     /// One layer further in.
     type Next: Level;
@@ -155,6 +159,17 @@ pub trait Level {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count<const LAYERS: u8>;
 
+#[cfg(debug_assertions)]
+impl Level for Count<0> {
+    type Next = Count<0>;
+    type Held<S: Service + 'static> = BoxService;
+
+    fn hold<S: Service + 'static>(service: S) -> BoxService {
+        BoxService::new(service)
+    }
+}
+
+#[cfg(not(debug_assertions))]
 macro_rules! held_as_it_is {
     ($($layers:literal then $next:literal;)*) => {
         $(
@@ -170,6 +185,7 @@ macro_rules! held_as_it_is {
     };
 }
 
+#[cfg(not(debug_assertions))]
 held_as_it_is! {
     0 then 1;
     1 then 2;
@@ -178,6 +194,7 @@ held_as_it_is! {
     4 then 5;
 }
 
+#[cfg(not(debug_assertions))]
 impl Level for Count<5> {
     type Next = Count<1>;
     type Held<S: Service + 'static> = BoxService;
