@@ -611,9 +611,14 @@ impl Route {
 
     /// Adds a handler for any method, also one of your own. A second one for the same method replaces the first.
     #[must_use]
-    pub fn on<H: Handler<A>, A: 'static>(mut self, method: Method, handler: H) -> Self {
+    pub fn on<H: Handler<A>, A: 'static>(self, method: Method, handler: H) -> Self {
+        self.put_endpoint(method, Endpoint::new(handler))
+    }
+
+    // Not generic, so that it is compiled once, here.
+    fn put_endpoint(mut self, method: Method, endpoint: Endpoint) -> Self {
         self.methods.retain(|(other, _)| *other != method);
-        self.methods.push((method, Endpoint::new(handler)));
+        self.methods.push((method, endpoint));
         self
     }
 
