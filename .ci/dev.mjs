@@ -115,8 +115,15 @@ const table = [];
 const row = (what, value) => table.push(`  ${what.padEnd(62)} ${value}`);
 
 // A page that says which code made it.
-edit("src/routes.rs", "Router::new()", 'Router::new()\n        .route("/probe", get(home::probe))');
-write("src/handlers/home.rs", `${read("src/handlers/home.rs")}\n/// For the test.\npub async fn probe() -> String {\n    format!("probe {}", 0)\n}\n`);
+const failures = {
+  "/probe-panic": ["panic!(", "pub async fn probe_panic() -> String {\n    panic!(\"no such probe\")\n}"],
+  "/probe-error": [".parse()?", 'pub async fn probe_error() -> purlin::Result<String> {\n    let number: u8 = "three".parse()?;\n    Ok(number.to_string())\n}'],
+  "/probe-template": ["nothing.there", 'pub async fn probe_template() -> purlin::View {\n    purlin::View::new("probe.html", ())\n}'],
+};
+const names = ["/probe", ...Object.keys(failures)];
+edit("src/routes.rs", "Router::new()", `Router::new()${names.map((name) => `\n        .route("${name}", get(home::${name.slice(1).replace("-", "_")}))`).join("")}`);
+write("src/handlers/home.rs", `${read("src/handlers/home.rs")}\n/// For the test.\npub async fn probe() -> String {\n    format!("probe {}", 0)\n}\n${Object.values(failures).map(([, source]) => `\n${source}\n`).join("")}`);
+write("templates/probe.html", "<p>A page</p>\n<p>{{ nothing.there }}</p>\n");
 const home = read("src/handlers/home.rs");
 const probe = (number) => home.replace('"probe {}", 0', `"probe {}", ${number}`);
 
@@ -186,6 +193,40 @@ edit("templates/home.html", "is running</h1>", "is running well</h1>");
 has("a template", (await get(`${address}/`)).text, "is running well");
 row("a template is saved → its page", `${(performance.now() - touched).toFixed(0)} ms`);
 edit("templates/home.html", "is running well</h1>", "is running</h1>");
+
+// In a tab that is open: the template's page is loaded again, and a stylesheet put in its place without that.
+await page.goto(`${address}/`);
+const heading = performance.now();
+edit("templates/home.html", "is running</h1>", "is running well</h1>");
+await page.getByText("is running well").waitFor();
+row("… in an open tab", `${(performance.now() - heading).toFixed(0)} ms`);
+edit("templates/home.html", "is running well</h1>", "is running</h1>");
+await page.getByText("is running well").waitFor({ state: "detached" });
+await page.evaluate(() => (window.untouched = true));
+const sheet = read("static/site.css");
+const styled = performance.now();
+write("static/site.css", `${sheet}\nbody { outline: 3px solid rgb(1, 2, 3) }\n`);
+await page.waitForFunction(() => getComputedStyle(document.body).outlineColor === "rgb(1, 2, 3)");
+row("a stylesheet is saved → it is seen in an open tab", `${(performance.now() - styled).toFixed(0)} ms`);
+equal("a stylesheet", "the page stays", await page.evaluate(() => window.untouched), true);
+write("static/site.css", sheet);
+
+// What goes wrong in a request: the line that is to blame can be seen at once, and the page is no burden.
+for (const [name, [line]] of [...Object.entries(failures), ["/no-such-page", []]]) {
+  const own = line ? page.locator(".hit").filter({ hasText: line }).first() : page.locator("tbody tr").first();
+  for (const time of ["the first time", "again"]) {
+    await page.goto(`${address}${name}`);
+    const bottom = await own.evaluate((element) => element.getBoundingClientRect().bottom);
+    checked += 2;
+    if (bottom > 800) fault(name, `the line ends at ${bottom} of 800`);
+    const { encodedBodySize: bytes, took } = await page.evaluate(() => {
+      const { encodedBodySize, requestStart, responseStart } = performance.getEntriesByType("navigation")[0];
+      return { encodedBodySize, took: responseStart - requestStart };
+    });
+    if (bytes > 40 * 1024) fault(name, `${bytes} bytes`);
+    row(`${name}, ${time}: its answer begins; bytes of the page`, `${took.toFixed(0)} ms; ${bytes}`);
+  }
+}
 write("static/new.txt", "new");
 equal("a new file", "its text", (await get(`${address}/static/new.txt`)).text, "new");
 rmSync(file("static/new.txt"));
