@@ -290,7 +290,7 @@ pub use upload::Upload;
 
 pub use bytes::Bytes;
 pub use http::{self, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-pub use purlin_embed::embed;
+pub use purlin_embed::{embed, test};
 #[cfg(feature = "database")]
 pub use sqlx;
 pub use tracing;

@@ -93,6 +93,22 @@ pub struct Client {
     allowed: Vec<&'static Rule>,
 }
 
+/// Runs a future to its end, in a runtime of its own on this thread, whose timers and sockets work: what
+/// [`#[purlin::test]`](crate::test) does with a test.
+///
+/// # Panics
+///
+/// Inside of another runtime, and where the system has no means for one.
+///
+/// ```
+/// let answer = purlin::testing::block_on(async { 42 });
+/// assert_eq!(answer, 42);
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap_or_else(|error| panic!("no runtime for the test: {error}")).block_on(future)
+}
+
 enum Way {
     Inside { app: BoxService, life: Life },
     Server { address: String },

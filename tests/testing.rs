@@ -508,3 +508,27 @@ async fn a_site_is_tested_over_a_socket_as_in_the_process() {
     let _ = stop.send(());
     served.await.unwrap().unwrap();
 }
+
+#[purlin::test]
+async fn an_async_test_is_run_to_its_end() {
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    client(Router::new().route("/", get(async || "here"))).get("/").await.assert_contains("here");
+}
+
+#[purlin::test]
+async fn an_async_test_may_end_by_a_question_mark() -> Result<()> {
+    let number: u8 = "12".parse()?;
+    assert_eq!(number, 12);
+    Ok(())
+}
+
+#[purlin::test]
+#[should_panic(expected = "on purpose")]
+async fn an_async_test_fails_by_what_panics_in_it() {
+    panic!("on purpose");
+}
+
+#[purlin::test]
+fn a_test_that_is_not_async_is_one_too() {
+    assert!(tokio::runtime::Handle::try_current().is_err());
+}

@@ -1,7 +1,8 @@
-//! The `embed!` macro: a folder of the site, read from disk in a debug build and held in the executable in a release build.
+//! Purlin's macros: `embed!`, a folder of the site, read from disk in a debug build and held in the executable in a release build; and
+//! `#[test]`, for tests that are `async`.
 //!
-//! A procedural macro, since nothing else can list a folder at compile time; written on `proc_macro` alone, so that a site
-//! compiles no parser for it.
+//! Procedural macros, since nothing else can list a folder at compile time; written on `proc_macro` alone, so that a site
+//! compiles no parser for them.
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use std::path::{Path, PathBuf};
@@ -82,6 +83,59 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a test of an `async fn`: it is run by `purlin::testing::block_on`, in a runtime of its own on this thread.
+///
+/// Attributes such as `#[ignore]` and `#[should_panic]`, and what the function returns, mean what they mean for `#[test]`. A site
+/// that has this needs no tokio of its own for its tests, whose features would have it compiled anew for them.
+///
+/// # Errors
+///
+/// A compile error says what was expected: a function without arguments.
+///
+/// ```ignore
+/// #[purlin::test]
+/// async fn the_start_page_is_there() {
+///     Client::new(stack()).get("/").await.assert_status(200);
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn test(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    match test_of(arguments, function.clone()) {
+        Ok(test) => test,
+        // With the function, so that this is the only error.
+        Err(message) => [compile_error(&message), ";".parse().unwrap_or_default(), function].into_iter().collect(),
+    }
+}
+
+fn test_of(arguments: TokenStream, function: TokenStream) -> Result<TokenStream, String> {
+    if !arguments.is_empty() {
+        return Err(format!("#[purlin::test] takes no arguments, found {arguments}"));
+    }
+    let tokens: Vec<TokenTree> = function.into_iter().collect();
+    let is =
+        |at: usize, word: &str| matches!(tokens.get(at), Some(TokenTree::Ident(ident)) if ident.to_string() == word);
+    let keyword = (0..tokens.len()).find(|at| is(*at, "fn")).ok_or("#[purlin::test] stands above a function")?;
+    match tokens.get(keyword + 2) {
+        Some(TokenTree::Group(arguments)) if arguments.stream().is_empty() => {}
+        _ => return Err("a test is a function without arguments: nobody has any to give".to_owned()),
+    }
+    let attribute: TokenStream = "#[::core::prelude::v1::test]".parse().map_err(|error| format!("{error}"))?;
+    if keyword == 0 || !is(keyword - 1, "async") {
+        return Ok(attribute.into_iter().chain(tokens).collect());
+    }
+    let (Some(name), Some(body)) = (tokens.get(keyword + 1), tokens.last()) else {
+        return Err("#[purlin::test] stands above a function with a body".to_owned());
+    };
+    let runs: TokenStream =
+        format!("::purlin::testing::block_on({name}())").parse().map_err(|error| format!("{error}"))?;
+    // The function as it is, in one of the same name that is no `async fn`.
+    let within = tokens[keyword - 1..].iter().cloned().chain(runs).collect();
+    let mut group = Group::new(Delimiter::Brace, within);
+    group.set_span(body.span());
+    let head = tokens[..keyword - 1].iter().chain(&tokens[keyword..tokens.len() - 1]).cloned();
+    Ok(attribute.into_iter().chain(head).chain([TokenTree::Group(group)]).collect())
 }
 
 fn compile_error(message: &str) -> TokenStream {

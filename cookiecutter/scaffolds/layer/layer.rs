@@ -46,7 +46,7 @@ mod tests {
         Err(Error::internal("on purpose"))
     }
 
-    #[tokio::test]
+    #[purlin::test]
     async fn every_answer_has_the_header() {
         let routes = Router::new()
             .route("/", get(async || "fine"))
@@ -60,7 +60,7 @@ mod tests {
     }
 
     /// What every layer promises to those above and below it.
-    #[tokio::test]
+    #[purlin::test]
     async fn it_keeps_the_contract_of_layers() {
         layer_contract(|| {{ name.pascal }}::new("yes")).await;
     }

@@ -39,7 +39,7 @@ async fn made(client: &Client) -> Page {
     client.get("/{{ plural.kebab }}/1").await
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn what_is_made_is_shown() {
     let client = site(){{ wait }};
     client.get("/{{ plural.kebab }}").await.assert_contains("There is none yet.");
@@ -58,7 +58,7 @@ async fn what_is_made_is_shown() {
 }
 
 {% if required %}
-#[tokio::test]
+#[purlin::test]
 async fn an_empty_form_comes_back_with_its_problems() {
     let client = site(){{ wait }};
     let form = client.get("/{{ plural.kebab }}/new").await.form(0);
@@ -70,7 +70,7 @@ async fn an_empty_form_comes_back_with_its_problems() {
 
 {% endif %}
 {% if has_date %}
-#[tokio::test]
+#[purlin::test]
 async fn a_day_is_one_of_the_calendar() {
     let client = site(){{ wait }};
     for day in ["2026-02-29", "2026-13-01", "2026-1-1", "yesterday"] {
@@ -81,7 +81,7 @@ async fn a_day_is_one_of_the_calendar() {
 }
 
 {% endif %}
-#[tokio::test]
+#[purlin::test]
 async fn what_is_there_can_be_changed() {
     let client = site(){{ wait }};
     made(&client).await;
@@ -110,7 +110,7 @@ async fn what_is_there_can_be_changed() {
 {% endfor %}
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn what_is_deleted_is_gone() {
     let client = site(){{ wait }};
     let page = made(&client).await;
@@ -120,7 +120,7 @@ async fn what_is_deleted_is_gone() {
     client.get("/{{ plural.kebab }}/1").await.assert_status(404);
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn what_is_not_there_is_a_404() {
     let client = site(){{ wait }};
     for path in ["/{{ plural.kebab }}/7", "/{{ plural.kebab }}/7/edit"] {
@@ -132,7 +132,7 @@ async fn what_is_not_there_is_a_404() {
 }
 {% if auth %}
 
-#[tokio::test]
+#[purlin::test]
 async fn only_who_is_signed_in_changes_something() {
     let client = site().await;
     made(&client).await;

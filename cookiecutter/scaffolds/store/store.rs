@@ -143,7 +143,7 @@ mod tests {
     use super::{{ name.pascal }};
     use purlin::testing::store_contract;
 
-    #[tokio::test]
+    #[purlin::test]
     async fn it_keeps_the_contract_of_stores() {
         store_contract(async || {{ name.pascal }}::new()).await;
     }

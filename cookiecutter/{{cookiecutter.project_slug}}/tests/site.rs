@@ -15,7 +15,7 @@ fn site() -> Client {
 {% endif %}
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn the_home_page_counts_visits() {
     let client = site();
     client.get("/").await.assert_contains("1 time,");
@@ -38,7 +38,7 @@ async fn registered(client: &Client, name: &str) -> Client {
     client
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn who_registers_is_signed_in_and_signs_out_and_in_again() {
     let ada = registered(&site(), "Ada").await;
     let page = ada.get("/account").await;
@@ -56,7 +56,7 @@ async fn who_registers_is_signed_in_and_signs_out_and_in_again() {
     form.submit().await.assert_redirect("/account");
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn a_bad_registration_comes_back_with_its_problems_and_what_was_typed_but_the_password() {
     let client = site();
     registered(&client, "Ada").await;
@@ -73,7 +73,7 @@ async fn a_bad_registration_comes_back_with_its_problems_and_what_was_typed_but_
         .assert_contains("There is an account with this address.");
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn the_guestbook_belongs_to_users() {
     let client = site();
     client
@@ -102,7 +102,7 @@ async fn the_guestbook_belongs_to_users() {
     ada.get("/guestbook").await.assert_lacks("Hello");
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn a_picture_is_what_its_bytes_are() {
     let ada = registered(&site(), "Ada").await;
     let page = ada.get("/account").await;
@@ -119,7 +119,7 @@ async fn a_picture_is_what_its_bytes_are() {
     assert_eq!(picture.header("content-type"), Some("image/gif"));
 }
 {% else %}
-#[tokio::test]
+#[purlin::test]
 async fn an_empty_form_comes_back_with_its_problems_and_what_was_typed() {
     let client = site();
     let page = client.get("/guestbook").await;
@@ -130,7 +130,7 @@ async fn an_empty_form_comes_back_with_its_problems_and_what_was_typed() {
         .assert_contains("value=\"Ada\"");
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn a_signed_entry_is_thanked_for_once_and_shown() {
     let client = site();
     let page = client.get("/guestbook").await;
@@ -150,7 +150,7 @@ async fn a_signed_entry_is_thanked_for_once_and_shown() {
 }
 {% endif %}
 
-#[tokio::test]
+#[purlin::test]
 async fn another_site_cannot_sign_in_a_visitors_name() {
     let entry = [("name", "Mallory"), ("message", "Hello")];
     let request = site().post("/guestbook").form(&entry);
@@ -160,12 +160,12 @@ async fn another_site_cannot_sign_in_a_visitors_name() {
         .assert_status(403);
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn a_page_that_is_not_there_is_a_404() {
     site().get("/no-such-page").await.assert_status(404);
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn the_style_sheet_is_served_for_ever_under_its_fingerprint() {
     let client = site();
     let page = client.get("/").await;
@@ -182,7 +182,7 @@ async fn the_style_sheet_is_served_for_ever_under_its_fingerprint() {
     );
 }
 
-#[tokio::test]
+#[purlin::test]
 async fn in_production_a_failure_shows_no_cause() {
     let mut config = Config::for_tests().unwrap();
     config.errors.details = false;
