@@ -60,6 +60,8 @@ mod frame;
 mod handshake;
 
 pub use deflate::Deflate;
+#[doc(hidden)]
+pub use frame::{read_frames, write_frames};
 
 pub(crate) use handshake::accept_key;
 

@@ -1,7 +1,7 @@
 //! Frames of RFC 6455 §5, read as they arrive and written; messages put together out of them.
 
 use super::deflate::{Deflater, Inflated, Inflater};
-use super::{CloseFrame, Message};
+use super::{CloseFrame, Deflate, Message};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Why a connection fails (§7.1.7): the code that the other side is told, and the reason.
@@ -360,10 +360,63 @@ impl Encoder {
     }
 }
 
+/// What one side says as the other one hears it, for whoever makes it up: opcodes with what was said, and the code of the fault by
+/// which it ends. `takeover` is that of a compression that is agreed on.
+#[doc(hidden)]
+pub fn read_frames<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    by_server: bool,
+    takeover: Option<bool>,
+    limit: usize,
+) -> (Vec<(u8, Vec<u8>)>, Option<u16>) {
+    let mut decoder =
+        Decoder::new(if by_server { Role::Server } else { Role::Client }, limit, takeover.map(Inflater::new));
+    let (mut all, mut input) = (Vec::new(), BytesMut::new());
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            all.push(match decoder.next(&mut input) {
+                Ok(None) => break,
+                Err(fault) => return (all, Some(fault.code)),
+                Ok(Some(Heard::Message(Message::Text(text)))) => (Opcode::Text as u8, text.into_bytes()),
+                Ok(Some(Heard::Message(Message::Binary(bytes)))) => (Opcode::Binary as u8, bytes.to_vec()),
+                Ok(Some(Heard::Ping(payload))) => (Opcode::Ping as u8, payload.to_vec()),
+                Ok(Some(Heard::Pong)) => (Opcode::Pong as u8, Vec::new()),
+                Ok(Some(Heard::Close(frame))) => {
+                    let payload = |frame: CloseFrame| [&frame.code.to_be_bytes()[..], frame.reason.as_bytes()].concat();
+                    (Opcode::Close as u8, frame.map(payload).unwrap_or_default())
+                }
+            });
+        }
+    }
+    (all, None)
+}
+
+/// What was heard, said by the other side in its turn.
+#[doc(hidden)]
+pub fn write_frames(heard: &[(u8, Vec<u8>)], by_server: bool, deflate: Option<(&Deflate, u8)>) -> Vec<u8> {
+    let deflater = deflate.map(|(own, bits)| Deflater::new(own, own.takeover, bits));
+    let mut encoder = Encoder::new(if by_server { Role::Server } else { Role::Client }, deflater);
+    let mut out = BytesMut::new();
+    for (opcode, payload) in heard {
+        match Opcode::of(*opcode) {
+            Some(Opcode::Text) => encoder.message(&String::from_utf8_lossy(payload).as_ref().into(), &mut out),
+            Some(Opcode::Binary) => encoder.message(&payload.clone().into(), &mut out),
+            Some(Opcode::Ping) => encoder.frame(Opcode::Ping, false, payload, &mut out),
+            Some(Opcode::Pong) => encoder.pong(payload, &mut out),
+            Some(Opcode::Close) => {
+                let frame = close_frame(payload).unwrap_or_default();
+                encoder.close(frame.as_ref(), &mut out);
+            }
+            Some(Opcode::Continuation) | None => {}
+        }
+    }
+    out.to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::Deflate;
 
     /// Numbers that are the same each time (xorshift).
     struct Random(u64);
