@@ -6,6 +6,8 @@ use processes::{is_there, kill, tests};
 use purlin::capabilities::Capabilities;
 use purlin::layers::{ErrorPages, RequestIds, Workers};
 use purlin::site::{About, Start, Stopping};
+use purlin::testing::Client;
+use purlin::websocket::{WebSocket, WebSocketUpgrade};
 use purlin::{
     Body, BoxMiddleware, BoxService, Bytes, Error, Middleware, Request, RequestExt, RequestId, Response, ResponseExt,
     Result, Router, Server, Service, Stack, StatusCode, any, get,
@@ -155,6 +157,17 @@ async fn shout(mut req: Request) -> Response {
     response
 }
 
+/// Says each message again, with the process that heard it.
+async fn talk(upgrade: WebSocketUpgrade) -> Result<Response> {
+    upgrade.on(async |mut socket| {
+        while let Some(message) = socket.next().await? {
+            let said = message.as_text().unwrap_or_default();
+            socket.send(format!("{said} {}", std::process::id())).await?;
+        }
+        Ok(())
+    })
+}
+
 fn routes() -> Router {
     Router::new()
         .route("/pid", get(pid))
@@ -171,6 +184,7 @@ fn routes() -> Router {
         .route("/pieces", get(async || PIECES.load(Ordering::SeqCst).to_string()))
         .route("/events", get(events))
         .route("/shout", get(shout))
+        .route("/talk", get(talk))
         .route("/hangs", get(async || std::future::pending::<String>().await))
         .route("/blocks", get(async || std::thread::sleep(Duration::from_secs(3600))))
         .route("/server", get(async |server: Capabilities| server.processes.to_string()))
@@ -528,6 +542,72 @@ async fn an_answer_that_goes_on_hears_that_its_worker_is_replaced() {
     assert_eq!(last, "the end");
 }
 
+/// A conversation with a worker, and its process.
+async fn talking(site: &Running) -> (WebSocket, u32) {
+    let mut socket = Client::connect(&format!("http://{}", site.address)).websocket("/talk").await;
+    socket.send("hello").await.unwrap();
+    let answer = socket.next().await.unwrap().unwrap();
+    let pid = answer.as_text().unwrap().strip_prefix("hello ").unwrap().parse().unwrap();
+    (socket, pid)
+}
+
+async fn closed_as_going_away(socket: &mut WebSocket) {
+    assert_eq!(socket.next().await.unwrap(), None);
+    let closed = socket.closed().unwrap();
+    assert_eq!((closed.code, closed.reason.as_str()), (1001, "the server is going away"));
+}
+
+async fn a_websocket_is_closed_in_order_by_the_servers_drain() {
+    const CLOSE: [u8; 2] = 1001_u16.to_be_bytes();
+    let site = Running::start("plain", Workers::new(2).drain(Duration::from_secs(600))).await;
+    let (mut socket, pid) = talking(&site).await;
+    assert_ne!(pid, std::process::id());
+    // One by hand, which takes its time to close.
+    let mut raw = TcpStream::connect(site.address).await.unwrap();
+    let ask = "GET /talk HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    raw.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(raw.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101") && !head.contains("x-purlin"), "{head}");
+    let began = Instant::now();
+    let Running { stop, mut served, .. } = site;
+    stop.send(()).unwrap();
+    closed_as_going_away(&mut socket).await;
+    let mut frame = [0; 28];
+    raw.read_exact(&mut frame).await.unwrap();
+    assert_eq!(
+        (&frame[..2], &frame[2..4], &frame[4..]),
+        (&[0x88, 26][..], &CLOSE[..], &b"the server is going away"[..])
+    );
+    // Nobody ends it before it has closed, too.
+    let early = tokio::time::timeout(Duration::from_millis(200), raw.read_u8()).await;
+    assert!(early.is_err() && !served.is_finished(), "{early:?}");
+    // A frame with a mask of nothing.
+    raw.write_all(&[0x88, 0x82, 0, 0, 0, 0, CLOSE[0], CLOSE[1]]).await.unwrap();
+    assert_eq!(raw.read(&mut [0]).await.unwrap(), 0);
+    drop((socket, raw));
+    (&mut served).await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+async fn a_websocket_is_closed_in_order_when_its_worker_is_replaced() {
+    let site = Running::start("plain", Workers::new(1).max_requests(2).drain(Duration::from_secs(600))).await;
+    let (mut socket, first) = talking(&site).await;
+    assert_eq!(site.pid().await, first);
+    closed_as_going_away(&mut socket).await;
+    // The next one is with its successor.
+    let (mut socket, second) = talking(&site).await;
+    assert_ne!(second, first);
+    let stopped = tokio::spawn(site.stop());
+    closed_as_going_away(&mut socket).await;
+    drop(socket);
+    stopped.await.unwrap();
+}
+
 async fn an_upload_of_some_size_arrives_whole() {
     let site = Running::start("plain", Workers::new(1)).await;
     let mut stream = TcpStream::connect(site.address).await.unwrap();
@@ -592,7 +672,7 @@ async fn what_is_provided_above_is_missing_below() {
 }
 
 async fn without_a_server_all_stays_in_one_process() {
-    let client = purlin::testing::Client::new(site("plain", Workers::new(2)));
+    let client = Client::new(site("plain", Workers::new(2)));
     assert_eq!(client.get("/pid").await.text(), std::process::id().to_string());
 }
 
@@ -629,6 +709,8 @@ fn main() {
         an_upgrade_passes_through
         an_answer_that_goes_on_hears_of_the_servers_drain
         an_answer_that_goes_on_hears_that_its_worker_is_replaced
+        a_websocket_is_closed_in_order_by_the_servers_drain
+        a_websocket_is_closed_in_order_when_its_worker_is_replaced
         an_upload_of_some_size_arrives_whole
         workers_end_when_the_server_is_killed
         what_is_provided_above_is_missing_below
