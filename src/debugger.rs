@@ -4,7 +4,6 @@
 //! the [`Engine`](engine::Engine) for the values of variables. All of it is behind the [`Guard`](guard::Guard).
 
 mod console;
-mod editor;
 mod engine;
 mod guard;
 mod highlight;

@@ -25,7 +25,7 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], [`csrf`], [`report`], [`sse`] (server-sent events), `upload` (forms with files), [`pool`] (threads for what
-//!   blocks), [`rate`], `metrics`, and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
+//!   blocks), [`rate`], [`timing`], `metrics`, and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
 //!   and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
 //!   `cgi`, `fastcgi`, `websocket` and `wsgi`.
@@ -67,6 +67,8 @@ pub mod database;
 #[cfg(all(feature = "debugger", debug_assertions))]
 mod debugger;
 pub mod document;
+#[cfg(debug_assertions)]
+mod editor;
 #[cfg(feature = "compression")]
 mod encode;
 mod excerpt;
@@ -125,6 +127,7 @@ mod static_urls;
 #[cfg_attr(not(all(feature = "workers", feature = "wsgi")), allow(dead_code))]
 mod supervisor;
 pub mod template;
+pub mod timing;
 #[cfg(feature = "multipart")]
 pub mod upload;
 

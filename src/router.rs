@@ -5,6 +5,7 @@ use crate::pool::{Pool, describe_installed};
 use crate::request::OriginalUri;
 use crate::site::{About, Boundary, Outline, RouteInfo, Site, Start, short_name};
 use crate::stack::Layered;
+use crate::timing::Visit;
 use crate::{
     BoxService, Error, IntoResponse, Middleware, Redirect, Request, RequestExt, Response, ResponseExt, Result, Service,
 };
@@ -257,7 +258,8 @@ impl Router {
                     Some(endpoint) if endpoint.is_handler => {
                         add_params(&mut req, params);
                         req.extensions_mut().insert(self.matched(entry));
-                        Ok((endpoint.service.call(req), entry))
+                        let visit = Visit::to_route(&req, &entry.pattern);
+                        Ok((endpoint.service.call(req), entry, visit))
                     }
                     _ => Err(Box::pin(self.dispatch_later(Some(Found::Route(at, params)), req))),
                 }
@@ -266,7 +268,7 @@ impl Router {
         };
         async move {
             match asked {
-                Ok((answer, entry)) => self.caught(answer, entry).await,
+                Ok((answer, entry, visit)) => self.caught(answer, entry, visit).await,
                 Err(answer) => answer.await,
             }
         }
@@ -305,7 +307,8 @@ impl Router {
         };
         add_params(&mut req, params);
         req.extensions_mut().insert(self.matched(entry));
-        self.caught(endpoint.service.call(req), entry).await
+        let visit = Visit::to_route(&req, &entry.pattern);
+        self.caught(endpoint.service.call(req), entry, visit).await
     }
 
     fn matched(&self, entry: &Entry) -> MatchedRoute {
@@ -313,11 +316,12 @@ impl Router {
     }
 
     /// The answer of a route's handler; a panic in it becomes one of the route.
-    async fn caught(&self, answer: impl Future<Output = Response>, entry: &Entry) -> Response {
+    async fn caught(&self, answer: impl Future<Output = Response>, entry: &Entry, mut visit: Visit) -> Response {
         let mut response = match crate::panic::caught(answer).await {
             Ok(response) => response,
             Err(error) => error.in_route(&entry.pattern).into(),
         };
+        visit.end();
         // A view's links are relative to the route, and an error's page names it. Other answers carry nothing and pay nothing.
         if !response.extensions().is_empty() {
             response.extensions_mut().insert(self.matched(entry));

@@ -1,6 +1,7 @@
 //! `Service` and `Middleware`: the whole idea of Purlin on one screen.
 
 use crate::site::{About, Boundary, Outline, Start, short_name};
+use crate::timing::Visit;
 use crate::{Request, Response, Result};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -346,7 +347,10 @@ impl Service for Rest<'_> {
             return self.next.call(req).await;
         };
         let rest = Rest { layers, next: self.next };
-        match first.layer.dyn_handle(req, Next::new(&rest)).await {
+        let mut visit = Visit::to_layer(&req, first.place, first.written.as_deref());
+        let answer = first.layer.dyn_handle(req, Next::new(&rest)).await;
+        visit.end();
+        match answer {
             Ok(response) => response,
             Err(error) => error.in_layer(first.layer.dyn_name()).into(),
         }

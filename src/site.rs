@@ -130,6 +130,11 @@ impl LayerInfo {
         self.written.clone().unwrap_or_else(|| self.place.to_string())
     }
 
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_provider<T: 'static>(&self) -> bool {
+        self.provides(Noun::of::<T>())
+    }
+
     fn provides(&self, noun: Noun) -> bool {
         self.provides.iter().any(|provided| provided.id == noun.id)
     }

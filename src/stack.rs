@@ -1,6 +1,7 @@
 //! `Stack`: layers around an application, outermost first.
 
 use crate::site::{Boundary, Outline, Site, Start, short_name};
+use crate::timing::Visit;
 use crate::{BoxService, Middleware, Request, Response, Result, Service};
 use std::panic::Location;
 use std::pin::Pin;
@@ -229,7 +230,8 @@ impl<M: Middleware, S: Service + 'static> Layered<M, S> {
 
 impl<M: Middleware, S: Service + 'static> Service for Layered<M, S> {
     fn call(&self, req: Request) -> impl Future<Output = Response> + Send {
-        Carrying { handling: self.layer.handle(req, &self.next), layer: short_name::<M> }
+        let visit = Visit::to_layer(&req, self.place, self.written.as_deref());
+        Carrying { handling: self.layer.handle(req, &self.next), layer: short_name::<M>, visit }
     }
 
     fn describe(&self, outline: &mut Outline) {
@@ -268,6 +270,7 @@ pin_project_lite::pin_project! {
         #[pin]
         handling: F,
         layer: fn() -> &'static str,
+        visit: Visit,
     }
 }
 
@@ -277,7 +280,9 @@ impl<F: Future<Output = Result<Response>>> Future for Carrying<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
         let this = self.project();
-        match ready!(this.handling.poll(cx)) {
+        let answer = ready!(this.handling.poll(cx));
+        this.visit.end();
+        match answer {
             Ok(response) => Poll::Ready(response),
             Err(error) => Poll::Ready(error.in_layer((this.layer)()).into()),
         }

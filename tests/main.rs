@@ -57,6 +57,7 @@ mod router;
 mod scaling;
 mod security_headers;
 mod server;
+mod server_timing;
 mod servers;
 #[cfg(feature = "cookie-sessions")]
 mod sessions;

@@ -1,12 +1,11 @@
 //! The page: HTML that says all of it without a script, and that a script makes one to work in.
 
-use super::editor::Editor;
 use super::engine::{Frame, Frames, Value, Variables, Whose};
 use super::highlight;
 use super::record::Record;
 use super::workbench::{PATH, SITE};
 use crate::Excerpt;
-use crate::error::Place;
+use crate::editor::{self, Editor};
 use crate::failure::hints::Hint;
 use crate::failure::markup::{Escaped, Markup, fill};
 use crate::failure::routes::{Candidate, lines_to_paste, nearest_first};
@@ -234,7 +233,7 @@ impl Page<'_> {
         let mut list = String::new();
         for (nth, place) in places.into_iter().enumerate() {
             let told = if nth == 0 { "arose at" } else { "then at" };
-            let path = path_of(place);
+            let path = editor::on_disk(place.file());
             let code = path.as_deref().and_then(|path| highlight::lines_of(path, place.line(), AROUND));
             let file = path.unwrap_or_else(|| PathBuf::from(place.file()));
             let told_place = self.place(&file.to_string_lossy(), Some(place.line()), Some(place.column()));
@@ -536,15 +535,6 @@ fn prompt(at: &str, label: &str, example: &str) -> String {
         label = Escaped(label),
         example = Escaped(example)
     )
-}
-
-/// The file of a place, if it is on this machine. The name is the compiler's: never the client's.
-fn path_of(place: &Place) -> Option<PathBuf> {
-    let here = std::env::current_dir().unwrap_or_default();
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    // Paths of a workspace's own crates are relative to its root, which may be above.
-    let roots = manifest.iter().flat_map(|path| path.ancestors()).chain(here.ancestors());
-    roots.map(|root| root.join(place.file())).find(|path| path.is_file())
 }
 
 /// The list of what is kept.

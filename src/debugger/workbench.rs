@@ -1,13 +1,13 @@
 //! `Workbench`: the debugger of one site: it watches requests, keeps what failed, and answers below `/_debug/`.
 
 use super::console::Console;
-use super::editor::Editor;
 use super::engine::{self, Engine, Wanted};
 use super::guard::{Guard, Refused, check_addresses, own_origin, random};
 use super::page::{self, Page};
 use super::record::{Record, Records};
 use super::tell;
 use crate::body::Watch;
+use crate::editor::Editor;
 use crate::report::{BodyReport, Desk, Evidence, Origin, Report, Trail};
 use crate::request::{CspNonce, Stranger};
 use crate::response::CarriedError;

@@ -37,6 +37,7 @@ mod request_ids;
 #[cfg(feature = "auth")]
 mod require;
 mod security_headers;
+mod server_timing;
 mod sessions;
 #[cfg(feature = "auth")]
 mod sign_in;
@@ -88,6 +89,7 @@ pub use request_ids::RequestIds;
 #[cfg(feature = "auth")]
 pub use require::Require;
 pub use security_headers::SecurityHeaders;
+pub use server_timing::ServerTiming;
 pub use sessions::Sessions;
 #[cfg(feature = "auth")]
 pub use sign_in::SignIn;

@@ -14,8 +14,8 @@ use crate::layers::Uploads;
 use crate::layers::Workers;
 use crate::layers::{
     AccessLog, Blocking, BodyLimit, Cors, Csrf, CsrfExempt, Deadline, ETags, ErrorDocuments, ErrorPages, FieldLimit,
-    Forwards, Lint, LiveReload, MethodOverride, RateLimit, Redirects, RequestIds, SecurityHeaders, Sessions, Slash,
-    StaticFiles, TrustedProxies,
+    Forwards, Lint, LiveReload, MethodOverride, RateLimit, Redirects, RequestIds, SecurityHeaders, ServerTiming,
+    Sessions, Slash, StaticFiles, TrustedProxies,
 };
 use crate::{Assets, Error, Result};
 use serde::Deserialize;
@@ -158,6 +158,9 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("https", "false", "every client comes by https, by a proxy that the server does not hear from")
         .option("set", "{}", "further headers, or other values: a table of names and values")
         .option("without", "[]", "headers that are left out")
+        .layer("purlin:server_timing", |options: ServerTimingOptions, _| Ok(given!(ServerTiming::new(), options: on)))
+        .doc("Tells the browser how long a request was in each layer; nothing in a release build.")
+        .option("on", "true", "whether it does anything in a debug build either")
         .layer("purlin:sessions", |options: SessionsOptions, section| sessions(options, section))
         .doc("Sessions for what stands below.")
         .option(
@@ -559,6 +562,12 @@ struct ForwardsOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct LiveReloadOptions {
+    on: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ServerTimingOptions {
     on: Option<bool>,
 }
 

@@ -3,10 +3,11 @@
 //! The browser follows them, and the system knows which program its scheme belongs to: the server starts no program, ever.
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::path::PathBuf;
 
 /// How an editor is asked for a place, as `PURLIN_EDITOR` says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Editor {
+pub(crate) struct Editor {
     template: Option<String>,
     /// Prefixes of paths here and what they are where the editor runs: in a container they differ.
     paths: Vec<(String, String)>,
@@ -43,13 +44,13 @@ const IN_PATH: &AsciiSet = &CONTROLS
 impl Editor {
     /// As the environment says: `PURLIN_EDITOR` is the name of a preset or a link with `{file}`, `{line}` and `{column}`;
     /// `PURLIN_EDITOR_PATHS` is `/here=/there`, several separated by commas.
-    pub(super) fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let var = |name: &str| std::env::var(name).unwrap_or_default();
         Self::new(&var("PURLIN_EDITOR"), &var("PURLIN_EDITOR_PATHS"))
     }
 
     /// No links for what is neither a preset nor a link of an editor.
-    pub(super) fn new(editor: &str, paths: &str) -> Self {
+    pub(crate) fn new(editor: &str, paths: &str) -> Self {
         let other = || Some(editor).filter(|link| link.contains("{file}") && is_of_editor(link));
         let preset = PRESETS.iter().find(|(name, _)| *name == editor.to_ascii_lowercase()).map(|(_, link)| *link);
         let paths = paths.split(',').filter_map(|pair| pair.split_once('='));
@@ -60,7 +61,7 @@ impl Editor {
     }
 
     /// The link of a place; the file's whole path.
-    pub(super) fn link(&self, file: &str, line: u32, column: u32) -> Option<String> {
+    pub(crate) fn link(&self, file: &str, line: u32, column: u32) -> Option<String> {
         let template = self.template.as_deref()?;
         let mapped = self.paths.iter().find_map(|(here, there)| {
             let rest = file.strip_prefix(here.as_str())?;
@@ -79,6 +80,15 @@ impl Editor {
         let link = template.replace("{line}", &line.to_string()).replace("{column}", &column.max(1).to_string());
         Some(link.replace("{file}", &file))
     }
+}
+
+/// A file as the compiler names it, if it is on this machine. The name is never the client's.
+pub(crate) fn on_disk(file: &str) -> Option<PathBuf> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    // Paths of a workspace's own crates are relative to its root, which may be above.
+    let roots = manifest.iter().flat_map(|path| path.ancestors()).chain(here.ancestors());
+    roots.map(|root| root.join(file)).find(|path| path.is_file())
 }
 
 /// Not what a browser itself would run, show or load.
