@@ -26,7 +26,6 @@
 //! client.get("/").await.assert_contains("[3, 5, 8]");
 //! assert_eq!((caches.default_region().metrics().misses, caches.default_region().metrics().hits), (1, 1));
 //! # Ok(()) }
-//! # main().unwrap();
 //! ```
 //!
 //! # What it promises
