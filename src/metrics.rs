@@ -48,7 +48,8 @@ use std::sync::{Arc, OnceLock};
 ///
 /// - what the layer [`Metrics`](crate::layers::Metrics) has counted,
 /// - the site's own counters, gauges and histograms,
-/// - Purlin's own: `purlin_pool_…` of the thread pools, `purlin_cache_…` of the caches (feature `cache`), where a site has them,
+/// - Purlin's own: `purlin_pool_…` of the thread pools; with the feature `cache` `purlin_cache_…` of the regions of
+///   [`Caches`](crate::layers) and `purlin_page_cache_…` of the stored pages, of several layers the sum; where a site has them,
 /// - of the process: `process_start_time_seconds`, and on Linux `process_resident_memory_bytes` and `process_open_fds`.
 ///
 /// The numbers are of one process. Of several which serve the same port ([`Server::prefork`](crate::Server::prefork)) a collector would reach

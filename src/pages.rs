@@ -84,6 +84,79 @@ struct Shelf {
     purged: AtomicU64,
     /// Of two who store a variant of one page at the same time, one after the other.
     writes: Mutex<()>,
+    counts: Counts,
+}
+
+/// What was done with requests, and with pages, since the site began.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) hits: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) collapsed: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) revalidations: AtomicU64,
+    pub(crate) refreshes: AtomicU64,
+    pub(crate) passed: AtomicU64,
+    stores: AtomicU64,
+    purges: AtomicU64,
+}
+
+/// What a [`PageCache`](crate::layers::PageCache) did since the site began, and holds now: see [`Pages::metrics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Requests answered with a stored page that was fresh.
+    pub hits: u64,
+    /// Those answered with one that was stale: while it was made anew, or in place of a failure.
+    pub stale: u64,
+    /// Those that waited for another that wanted the same, and were answered with what it got.
+    pub collapsed: u64,
+    /// Those that were passed on since nothing was stored for them, and whose answer might have been.
+    pub misses: u64,
+    /// Those that were passed on since what was stored for them had to be asked for.
+    pub revalidations: u64,
+    /// Pages made anew beside the requests.
+    pub refreshes: u64,
+    /// Requests that went past the store: of unsafe methods, for parts, of one person, for what is not for sharing.
+    pub passed: u64,
+    /// Pages that were stored.
+    pub stores: u64,
+    /// URLs that were pushed out of memory to make room for others.
+    pub evictions: u64,
+    /// Calls that purged a path, a tag or everything, and URLs that a request has changed.
+    pub purges: u64,
+    /// What Redis was asked, and did not answer in time or at all.
+    pub remote_failures: u64,
+    /// URLs in memory: with pages, or known to be not for sharing; those included that have ended and were not swept out yet.
+    pub entries: usize,
+    /// What they weigh.
+    pub bytes: u64,
+    /// What they may weigh.
+    pub max_bytes: u64,
+}
+
+/// Those of all the layers `PageCache` of a site, which they share with it.
+#[derive(Clone, Default)]
+pub(crate) struct AllPages(Vec<Pages>);
+
+impl AllPages {
+    /// With these, too; clones of one layer have the same ones.
+    pub(crate) fn and(mut self, pages: Pages) -> Self {
+        if !self.0.iter().any(|known| Arc::ptr_eq(&known.0, &pages.0)) {
+            self.0.push(pages);
+        }
+        self
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Pages> {
+        self.0.iter()
+    }
+}
+
+/// One more.
+pub(crate) fn count(number: &AtomicU64) {
+    number.fetch_add(1, Ordering::Relaxed);
 }
 
 /// What is known of a URL.
@@ -184,6 +257,7 @@ impl Pages {
             flights: Flights::new(),
             purged: AtomicU64::new(0),
             writes: Mutex::default(),
+            counts: Counts::default(),
         }))
     }
 
@@ -208,6 +282,7 @@ impl Pages {
     }
 
     async fn purge_what_has(&self, tag: &str) -> Result<()> {
+        count(&self.0.counts.purges);
         // Redis first, or what is asked for meanwhile would be read again from there.
         #[cfg(feature = "redis")]
         if let Some(second) = self.0.second.clone() {
@@ -242,6 +317,7 @@ impl Pages {
     ///
     /// As [`purge`](Self::purge).
     pub async fn purge_all(&self) -> Result<()> {
+        count(&self.0.counts.purges);
         #[cfg(feature = "redis")]
         if let Some(second) = self.0.second.clone() {
             let pages = self.clone();
@@ -275,6 +351,36 @@ impl Pages {
     /// How many bytes all of it takes, about.
     pub fn bytes(&self) -> u64 {
         self.0.memory.bytes()
+    }
+
+    /// What the layer did since the site began, and holds now. With Prometheus the layer [`Metrics`](crate::layers::Metrics) shows it.
+    pub fn metrics(&self) -> Metrics {
+        let Shelf { memory, counts, .. } = &*self.0;
+        let now = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        #[cfg(feature = "redis")]
+        let remote_failures = self.0.second.as_ref().map_or(0, |second| second.failures());
+        #[cfg(not(feature = "redis"))]
+        let remote_failures = 0;
+        Metrics {
+            hits: now(&counts.hits),
+            stale: now(&counts.stale),
+            collapsed: now(&counts.collapsed),
+            misses: now(&counts.misses),
+            revalidations: now(&counts.revalidations),
+            refreshes: now(&counts.refreshes),
+            passed: now(&counts.passed),
+            stores: now(&counts.stores),
+            evictions: memory.evictions(),
+            purges: now(&counts.purges),
+            remote_failures,
+            entries: memory.len(),
+            bytes: memory.bytes(),
+            max_bytes: memory.max_bytes(),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.counts
     }
 
     /// What an entry may take at most.
@@ -369,7 +475,11 @@ impl Pages {
         if put && outdated {
             memory.remove(key);
         }
-        put && !outdated
+        let kept = put && !outdated;
+        if kept {
+            count(&self.0.counts.stores);
+        }
+        kept
     }
 
     fn is_outdated(&self, leave: &Leave) -> bool {
@@ -405,6 +515,7 @@ impl Pages {
 
     /// Takes URLs out, with all their variants, and what is under way to them.
     pub(crate) async fn invalidate(&self, keys: Vec<String>) {
+        self.0.counts.purges.fetch_add(keys.len() as u64, Ordering::Relaxed);
         #[cfg(feature = "redis")]
         if let Some(second) = self.0.second.clone() {
             let pages = self.clone();

@@ -171,6 +171,154 @@ async fn a_sites_own_numbers_stand_beside_and_none_is_there_twice() {
     assert!(shown(&registry).await.contains(r#"{method="GET",route="/",status="2xx"} 2"#));
 }
 
+#[cfg(feature = "cache")]
+mod of_caches {
+    use super::{samples, shown};
+    use purlin::cache::{Cache, Caches};
+    use purlin::layers::{CacheFor, Metrics, PageCache};
+    use purlin::metrics::Registry;
+    use purlin::pages::Pages;
+    use purlin::testing::Client;
+    use purlin::{Error, Path, Result, Router, Stack, get, post};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    /// The numbers of a kind that are not nought, without what they have in common.
+    async fn counted(registry: &Registry, prefix: &str) -> Vec<String> {
+        let all = samples(registry, prefix).await;
+        let told = all.iter().filter(|line| !line.ends_with(" 0") && !line.contains("bytes"));
+        told.map(|line| line[prefix.len()..].to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_became_of_requests_at_a_page_cache_is_counted() {
+        let broken = Arc::new(AtomicBool::new(false));
+        let failing = broken.clone();
+        let page = get(move || {
+            let failing = failing.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if failing.load(Ordering::SeqCst) { Err(Error::internal("no")) } else { Ok("a page") }
+            }
+        });
+        let pages = CacheFor::secs(60).tag("pages");
+        let routes = Router::new()
+            .route("/page", page.layer(pages))
+            .route("/own", get(async || "for nobody else"))
+            .route("/purge", post(async |pages: Pages| pages.purge_tag("pages").await));
+        let registry = Registry::new();
+        let cache = PageCache::new().memory(1 << 20).stale_if_error(Duration::from_secs(600));
+        let stored = cache.pages();
+        let client = Client::new(Stack::new().layer(Metrics::new(&registry)).layer(cache).app(routes));
+        let page = || client.get("/page");
+
+        tokio::join!(page().into_future(), page().into_future());
+        page().await;
+        assert_eq!(
+            counted(&registry, "purlin_page_cache_").await,
+            ["collapsed_total 1", "entries 1", "hits_total 1", "misses_total 1", "stores_total 1"]
+        );
+        assert!(shown(&registry).await.contains("\npurlin_page_cache_max_bytes 1048576\n"));
+        let bytes = format!("purlin_page_cache_bytes {}", stored.bytes());
+        assert_eq!(samples(&registry, "purlin_page_cache_bytes").await, [bytes]);
+
+        // Stale, made anew, and in place of a failure.
+        tokio::time::advance(Duration::from_secs(61)).await;
+        page().await;
+        tokio::time::advance(Duration::from_secs(61)).await;
+        broken.store(true, Ordering::SeqCst);
+        page().await.assert_status(200);
+        client.get("/own").await;
+        client.get("/own").await;
+        client.post("/purge").await;
+        let metrics = stored.metrics();
+        assert_eq!((metrics.stale, metrics.revalidations, metrics.stores, metrics.purges), (1, 2, 2, 2));
+        assert_eq!((metrics.hits, metrics.collapsed), (1, 1));
+        assert_eq!(
+            counted(&registry, "purlin_page_cache_").await,
+            [
+                "collapsed_total 1",
+                "entries 2",
+                "hits_total 1",
+                "misses_total 3",
+                "passed_total 1",
+                // That of the tag, and that of the URL which was written to.
+                "purges_total 2",
+                "revalidations_total 2",
+                "stale_hits_total 1",
+                "stores_total 2"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn pages_of_several_layers_are_summed_and_what_is_pushed_out_is_counted() {
+        let section = || {
+            let page = get(async |Path(_): Path<u32>| "x".repeat(10_000)).layer(CacheFor::secs(60));
+            Stack::new().layer(PageCache::new().memory(100_000)).app(Router::new().route("/{page}", page))
+        };
+        let registry = Registry::new();
+        let app = Router::new().mount("/a", section()).mount("/b", section());
+        let client = Client::new(Stack::new().layer(Metrics::new(&registry)).app(app));
+        for page in 0..30 {
+            client.get(&format!("/a/{page}")).await;
+            client.get(&format!("/b/{page}")).await;
+        }
+        let numbers = counted(&registry, "purlin_page_cache_").await;
+        let number = |name: &str| -> u64 {
+            let line = numbers.iter().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{numbers:?}"));
+            line.trim().parse().unwrap()
+        };
+        assert_eq!((number("misses_total"), number("stores_total")), (60, 60));
+        assert_eq!(number("evictions_total") + number("entries"), 60);
+        assert!(number("evictions_total") >= 40, "{numbers:?}");
+        let max = samples(&registry, "purlin_page_cache_max_bytes").await;
+        assert_eq!(max, ["purlin_page_cache_max_bytes 200000"]);
+    }
+
+    #[tokio::test]
+    async fn what_regions_keep_push_out_and_purge_is_counted() {
+        async fn value(cache: Cache, Path(name): Path<String>) -> Result<String> {
+            cache.region("small")?.key(name).get_or_try(async || Ok("x".repeat(10_000))).await
+        }
+        async fn purge(cache: Cache) -> Result<()> {
+            let small = cache.region("small")?;
+            small.remove("1").await?;
+            small.purge_tag("none").await?;
+            small.clear().await
+        }
+        let config =
+            purlin::config::Loader::new().environment("test").toml("[cache.regions.small]\nmemory = '100 KiB'");
+        let caches = Caches::new(&config.load().unwrap().cache).unwrap();
+        let small = caches.region("small").unwrap();
+        let routes = Router::new().route("/{name}", get(value).post(purge));
+        let registry = Registry::new();
+        let client = Client::new(Stack::new().layer(Metrics::new(&registry)).layer(caches).app(routes));
+        for name in 0..30 {
+            client.get(&format!("/{name}")).await.assert_status(200);
+        }
+        let metrics = small.metrics();
+        assert_eq!((metrics.stores, metrics.purges), (30, 0));
+        assert_eq!(metrics.evictions + metrics.entries as u64, 30);
+        assert!(metrics.evictions >= 15, "{metrics:?}");
+        client.post("/1").await.assert_status(200);
+        let expected = [
+            ("stores", 30),
+            ("purges", 3),
+            ("evictions", metrics.evictions),
+            ("misses", 30),
+            ("waited", 0),
+            ("refreshes", 0),
+            ("too_large", 0),
+        ];
+        for (name, number) in expected {
+            let line = format!("purlin_cache_{name}_total{{region=\"small\"}} {number}");
+            assert!(samples(&registry, "purlin_cache_").await.contains(&line), "{line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_pools_and_the_process_are_among_them() {
     let registry = Registry::new();

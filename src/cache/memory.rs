@@ -1,7 +1,7 @@
 //! `Memory`: values in this process, up to a weight in bytes, each for its time and under its tags.
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::RandomState;
@@ -19,9 +19,10 @@ use tokio::time::Instant;
 /// Time is tokio's, so that a test can pause it. What has ended is not given out any more; its room is taken by
 /// [`sweep`](Memory::sweep), or by what comes next.
 pub(crate) struct Memory<V> {
-    entries: Cache<Box<str>, Arc<Entry<V>>, Weigh, RandomState>,
+    entries: Cache<Box<str>, Arc<Entry<V>>, Weigh, RandomState, Pushed>,
     largest: u64,
     moments: Moments,
+    evictions: Pushed,
 }
 
 /// One value of a [`Memory`].
@@ -73,10 +74,12 @@ impl<V> Memory<V> {
             .shards(shards)
             .build()
             .expect("both capacities are given, which is all that it asks for");
+        let evictions = Pushed::default();
         Self {
-            entries: Cache::with_options(options, Weigh, RandomState::new(), DefaultLifecycle::default()),
+            entries: Cache::with_options(options, Weigh, RandomState::new(), evictions.clone()),
             largest,
             moments: Moments::default(),
+            evictions,
         }
     }
 
@@ -146,6 +149,11 @@ impl<V> Memory<V> {
         self.entries.capacity()
     }
 
+    /// How many were pushed out to make room for others.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.0.load(Ordering::Relaxed)
+    }
+
     /// What one may weigh.
     pub(crate) fn largest(&self) -> u64 {
         self.largest
@@ -195,6 +203,26 @@ impl<V> Weighter<Box<str>, Arc<Entry<V>>> for Weigh {
         u64::from(entry.weight)
     }
 }
+
+/// Counts what is pushed out. All parts of a [`Memory`] count in the same number.
+#[derive(Clone, Default)]
+struct Pushed(Arc<AtomicU64>);
+
+impl<V> Lifecycle<Box<str>, Arc<Entry<V>>> for Pushed {
+    type RequestState = <Whenever<V> as Lifecycle<Box<str>, Arc<Entry<V>>>>::RequestState;
+
+    // Not for what is replaced by another of its key, which `on_evict` is told of as well.
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Box<str>, _: &mut Arc<Entry<V>>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: Box<str>, entry: Arc<Entry<V>>) {
+        Whenever::default().on_evict(state, key, entry);
+    }
+}
+
+/// By which what is pushed out is dropped after the lock, and not under it.
+type Whenever<V> = DefaultLifecycle<Box<str>, Arc<Entry<V>>>;
 
 /// When what was purged, counted in purges.
 ///
@@ -330,6 +358,26 @@ mod tests {
         let (key, bytes) = ("large", (1 << 16) + 1);
         assert!(!memory.put(Put { key, value: 0, bytes, tags: &[], ticket: memory.ticket(), ends }));
         assert_eq!(value(&memory, "large"), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_out_is_counted_and_what_is_replaced_purged_or_taken_out_is_not() {
+        let memory = Memory::new(1 << 20, 1 << 16);
+        for n in 0..100 {
+            assert!(put(&memory, "one", n, &["x"]));
+        }
+        memory.remove("one");
+        assert!(put(&memory, "one", 0, &["x"]));
+        memory.purge_tag("x");
+        memory.sweep();
+        assert!(put(&memory, "one", 0, &[]));
+        memory.clear();
+        assert_eq!((memory.len(), memory.evictions()), (0, 0));
+        for n in 0..50_000_u64 {
+            assert!(put(&memory, &n.to_string(), 0, &[]));
+            assert_eq!(memory.evictions() + memory.len() as u64, n + 1);
+        }
+        assert!(memory.evictions() > 0);
     }
 
     #[tokio::test]

@@ -83,6 +83,12 @@ pub struct Metrics {
     pub failures: u64,
     /// Values that were too large to be kept in memory.
     pub too_large: u64,
+    /// Values that were kept in memory.
+    pub stores: u64,
+    /// Those that were pushed out of it to make room for others.
+    pub evictions: u64,
+    /// Calls that purged a key, a tag or the whole region.
+    pub purges: u64,
     /// What Redis was asked, and did not answer in time or at all.
     pub remote_failures: u64,
     /// Values in memory, those included that have ended and were not swept out yet.
@@ -103,6 +109,8 @@ struct Counts {
     refreshes: AtomicU64,
     failures: AtomicU64,
     too_large: AtomicU64,
+    stores: AtomicU64,
+    purges: AtomicU64,
 }
 
 /// What is kept of one key.
@@ -291,6 +299,7 @@ impl Region {
     ///
     /// 503 where Redis does not say that it has done so.
     pub(super) async fn remove(&self, key: &str) -> Result<()> {
+        add(&self.counts.purges);
         self.forget(key);
         // Redis first, or what is asked for meanwhile would be read again from there.
         #[cfg(feature = "redis")]
@@ -311,6 +320,7 @@ impl Region {
     ///
     /// As for [`remove`](Region::remove).
     pub(super) async fn purge_tag(&self, tag: &str) -> Result<()> {
+        add(&self.counts.purges);
         #[cfg(feature = "redis")]
         let told = match &self.remote {
             Some(remote) => remote.purge_tag(tag).await.map_err(redis::unreached),
@@ -330,6 +340,7 @@ impl Region {
     ///
     /// As for [`remove`](Region::remove).
     pub(super) async fn clear(&self) -> Result<()> {
+        add(&self.counts.purges);
         #[cfg(feature = "redis")]
         let told = match &self.remote {
             Some(remote) => remote.clear().await.map_err(redis::unreached),
@@ -353,21 +364,24 @@ impl Region {
 
     pub(super) fn metrics(&self) -> Metrics {
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { hits, stale, remote_hits, misses, waited, refreshes, failures, too_large } = &self.counts;
+        let counts = &self.counts;
         #[cfg(feature = "redis")]
         let remote_failures = self.remote.as_ref().map_or(0, Remote::failures);
         #[cfg(not(feature = "redis"))]
         let remote_failures = 0;
         let memory = self.memory.as_ref();
         Metrics {
-            hits: now(hits),
-            stale: now(stale),
-            remote_hits: now(remote_hits),
-            misses: now(misses),
-            waited: now(waited),
-            refreshes: now(refreshes),
-            failures: now(failures),
-            too_large: now(too_large),
+            hits: now(&counts.hits),
+            stale: now(&counts.stale),
+            remote_hits: now(&counts.remote_hits),
+            misses: now(&counts.misses),
+            waited: now(&counts.waited),
+            refreshes: now(&counts.refreshes),
+            failures: now(&counts.failures),
+            too_large: now(&counts.too_large),
+            stores: now(&counts.stores),
+            evictions: memory.map_or(0, Memory::evictions),
+            purges: now(&counts.purges),
             remote_failures,
             entries: memory.map_or(0, Memory::len),
             bytes: memory.map_or(0, Memory::bytes),
@@ -560,7 +574,9 @@ impl Region {
         }
         let ends = after(Instant::now(), lasts);
         let kept = memory.put(Put { key, value: held, bytes, tags: &tags, ticket, ends });
-        if !kept && bytes as u64 > memory.largest() {
+        if kept {
+            add(&self.counts.stores);
+        } else if bytes as u64 > memory.largest() {
             add(&self.counts.too_large);
         }
     }

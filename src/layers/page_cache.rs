@@ -1,7 +1,7 @@
 //! Stores answers, and gives them to who asks for the same.
 
 use crate::config::CacheConfig;
-use crate::pages::{Pages, Settings, SharedCache};
+use crate::pages::{AllPages, Pages, Settings, SharedCache};
 use crate::site::{About, LayerInfo, Site, Start};
 use crate::{Error, Middleware, Request, Response, Result, Service};
 use http::HeaderName;
@@ -242,6 +242,8 @@ impl Middleware for PageCache {
         stands_well(start.site())?;
         self.cache().started(start.site());
         let pages = self.pages();
+        let all = start.site().shared::<AllPages>().unwrap_or_default();
+        start.share(all.and(pages.clone()));
         start.task("sweeping stale pages", move |mut stopping| async move {
             while timeout(SWEEP_EVERY, stopping.wait()).await.is_err() {
                 pages.sweep();

@@ -3,7 +3,7 @@
 use super::key::path_of;
 use super::{
     Arrival, Found, Landing, Leave, Moment, OWN_CONTROL, Page, Plan, SharedCache, Status, Use, Whole, ask_for_whole,
-    is_misleading, narrow_own, take_internal, whole,
+    count, is_misleading, narrow_own, take_internal, whole,
 };
 use crate::cache::flight::{Lead, Turn};
 use crate::freshness::RequestDirectives;
@@ -79,7 +79,7 @@ impl SharedCache {
             return match lead {
                 Some(lead) => {
                     let leave = self.pages().leave(lead, true, wanted.moment.clone());
-                    self.fetch(req, next, wanted, leave).await
+                    self.fetch_counted(req, next, wanted, leave).await
                 }
                 None => Ok(self.past(req, next, "bypass").await),
             };
@@ -90,6 +90,7 @@ impl SharedCache {
     /// A `HEAD` for what is not fresh. Its answer is never that of a `GET`; but tells whether the stored one is still good (RFC 9111
     /// §4.3.5).
     async fn head(&self, mut req: Request, next: &impl Service, wanted: Wanted) -> Response {
+        count(&self.counts().passed);
         let (request, watch) = (req.headers().clone(), Watch::of(&req));
         let lead = wanted.stale.as_ref().and_then(|_| self.pages().flights().try_lead(&wanted.key));
         let leave = lead.map(|lead| self.pages().leave(lead, true, wanted.moment.clone()));
@@ -134,7 +135,7 @@ impl SharedCache {
         match lead.or_else(|| pages.flights().try_lead(&flight)) {
             Some(lead) => {
                 let leave = pages.leave(lead, flight == asked.key, asked.moment.clone());
-                self.fetch(req, next, asked, leave).await
+                self.fetch_counted(req, next, asked, leave).await
             }
             None => Ok(self.past(req, next, asked.reason).await),
         }
@@ -163,6 +164,7 @@ impl SharedCache {
                     if !will_do || !page.may_be_for(req.headers()) {
                         return Waited::InVain;
                     }
+                    count(&self.counts().collapsed);
                     let status = Status { collapsed: true, ..Status::forwarded(asked.reason) };
                     return Waited::Answer(self.given(&page, age, status, req.method(), req.headers()));
                 }
@@ -174,6 +176,13 @@ impl SharedCache {
                 _ => return Waited::InVain,
             }
         }
+    }
+
+    /// The same for a request itself, and not beside one.
+    async fn fetch_counted(&self, req: Request, next: &impl Service, asked: Wanted, leave: Leave) -> Result<Response> {
+        let counts = self.counts();
+        count(if asked.stale.is_some() { &counts.revalidations } else { &counts.misses });
+        self.fetch(req, next, asked, leave).await
     }
 
     /// Asks what is below, and stores what comes.
@@ -211,6 +220,7 @@ impl SharedCache {
                     age,
                     "a stale page was given in place of a failure"
                 );
+                count(&self.counts().stale);
                 leave.land(Landing::Failed);
                 return Ok(self.given(stale, age, told, &method, &request));
             }
@@ -331,6 +341,7 @@ impl SharedCache {
                     _ => None,
                 };
             }
+            count(&cache.counts().refreshes);
             let leave = pages.leave(lead, true, asked.moment.clone());
             let answer = cache.fetch(copy, &below, asked, leave).await;
             let error = match &answer {

@@ -43,6 +43,11 @@ impl Second {
         })
     }
 
+    /// How often Redis could not be asked.
+    pub(super) fn failures(&self) -> u64 {
+        self.remote.failures()
+    }
+
     pub(super) async fn purge_tag(&self, tag: &str) -> Result<()> {
         self.purged(self.remote.purge_tag(tag).await)
     }

@@ -2,7 +2,7 @@
 
 use super::asking::Wanted;
 use super::key::{key, key_beside, with_key};
-use super::{CACHE_STATUS, Found, Page, Pages, Rules, Status, Use, is_reading, take_internal};
+use super::{CACHE_STATUS, Counts, Found, Page, Pages, Rules, Status, Use, count, is_reading, take_internal};
 use crate::freshness::RequestDirectives;
 use crate::negotiate::{Coding, Offered};
 use crate::site::Site;
@@ -107,6 +107,7 @@ impl SharedCache {
         {
             let age = page.age(now);
             if page.usage(age, &directives) == Use::Give {
+                self.count_hit(page, age);
                 let response = page.hit(age, self.0.settings.tells, signs.less, req.method(), headers);
                 spare::keep(&mut req);
                 return Ok(response);
@@ -142,6 +143,7 @@ impl SharedCache {
                 let age = page.age(now);
                 let usage = page.usage(age, &directives);
                 if usage != Use::Ask {
+                    self.count_hit(&page, age);
                     let response = self.given(&page, age, Status::HIT, req.method(), headers);
                     if usage == Use::GiveAndAsk {
                         (wanted.flight, wanted.reason) = (Some(wanted.key.clone()), "stale");
@@ -209,8 +211,19 @@ impl SharedCache {
         page.answer(age, done, method, request)
     }
 
+    pub(super) fn counts(&self) -> &Counts {
+        self.0.pages.counts()
+    }
+
+    /// A page that is given without a question.
+    fn count_hit(&self, page: &Page, age: u64) {
+        let counts = self.counts();
+        count(if page.ttl(age) > 0 { &counts.hits } else { &counts.stale });
+    }
+
     /// Asks what is below, past the store.
     pub(super) async fn past(&self, mut req: Request, next: &impl Service, reason: &'static str) -> Response {
+        count(&self.counts().passed);
         req.extensions_mut().insert(self.0.pages.clone());
         let mut response = next.call(req).await;
         take_internal(response.headers_mut(), false);
