@@ -97,6 +97,8 @@ mod nearest;
 pub mod negotiate;
 #[cfg(unix)]
 pub mod notify;
+#[cfg(feature = "webhook")]
+mod outbound;
 #[cfg(feature = "cache")]
 pub mod pages;
 mod paths;

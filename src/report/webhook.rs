@@ -3,24 +3,17 @@
 use super::batch::{Collected, Courier, Group, Rest, Unsent};
 use super::{Report, Reporter, write};
 use crate::config::Secret;
+use crate::outbound::Target;
 use crate::site::Start;
 use crate::{Error, Result};
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use orion::hazardous::mac::hmac::sha256::{HmacSha256, SecretKey};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
 /// Posts reports as JSON, with the feature `webhook`: a hundred equal failures in a minute are one post, which says how many.
 ///
@@ -62,20 +55,9 @@ pub struct Webhook {
 
 /// Where it posts, and how.
 struct Hook {
-    host: String,
-    port: u16,
-    /// What `Host` says: with a port, if the URL has one.
-    authority: HeaderValue,
-    path: Uri,
-    tls: Option<Tls>,
+    target: Target,
     headers: Vec<(HeaderName, HeaderValue)>,
     key: Option<Secret>,
-}
-
-struct Tls {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-    trusts_nobody: bool,
 }
 
 impl Webhook {
@@ -88,35 +70,9 @@ impl Webhook {
     ///
     /// It cannot be read, or has a user in it.
     pub fn new(url: &Secret) -> Result<Self, WebhookError> {
-        let uri: Uri = url.expose_str().parse().map_err(|_| WebhookError::Url)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(WebhookError::Url);
-        };
-        let (is_tls, port) = match scheme {
-            "https" => (true, 443),
-            "http" => (false, 80),
-            _ => return Err(WebhookError::Url),
-        };
-        // A user, or a port that is none.
-        if authority.port().is_none() && authority.as_str() != authority.host() || authority.as_str().contains('@') {
-            return Err(WebhookError::Url);
-        }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(host.clone()).map_err(|_| WebhookError::Url)?;
-        let mut roots = RootCertStore::empty();
-        if is_tls {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        let hook = Hook {
-            host: host.clone(),
-            port: authority.port_u16().unwrap_or(port),
-            authority: authority.as_str().parse().map_err(|_| WebhookError::Url)?,
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).parse().map_err(|_| WebhookError::Url)?,
-            tls: is_tls.then(|| Tls::new(roots, name)),
-            headers: Vec::new(),
-            key: None,
-        };
-        Ok(Self { host, collected: Collected::new(hook) })
+        let target = Target::parse(url.expose_str()).ok_or(WebhookError::Url)?;
+        let host = target.host.clone();
+        Ok(Self { host, collected: Collected::new(Hook { target, headers: Vec::new(), key: None }) })
     }
 
     /// Signs each post by this secret; by default none is.
@@ -151,15 +107,8 @@ impl Webhook {
     ///
     /// There is no certificate in it, or a broken one; or the URL is not `https`.
     pub fn root_certificate(mut self, pem: &[u8]) -> Result<Self, WebhookError> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates.map_err(|_| WebhookError::Certificate)? {
-            roots.add(certificate).map_err(|_| WebhookError::Certificate)?;
-        }
-        match self.collected.courier().and_then(|hook| hook.tls.as_mut()) {
-            Some(tls) if !roots.is_empty() => *tls = Tls::new(roots, tls.name.clone()),
-            _ => return Err(WebhookError::Certificate),
-        }
+        let hook = self.collected.courier().ok_or(WebhookError::Certificate)?;
+        hook.target.trust(pem).ok_or(WebhookError::Certificate)?;
         Ok(self)
     }
 
@@ -215,20 +164,6 @@ impl Reporter for Webhook {
     }
 }
 
-impl Tls {
-    fn new(roots: RootCertStore, name: ServerName<'static>) -> Self {
-        let trusts_nobody = roots.is_empty();
-        // Named, since rustls panics where a site's packages bring two to choose from.
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has the ciphers of TLS 1.2 and 1.3, the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { config: Arc::new(config), name, trusts_nobody }
-    }
-}
-
 /// Failures of one kind.
 #[derive(Serialize)]
 struct One<'a> {
@@ -260,12 +195,12 @@ impl Courier for Hook {
     const NAME: &'static str = "webhook";
 
     fn check(&self) -> Result<()> {
-        match &self.tls {
-            Some(tls) if tls.trusts_nobody => Err(Error::internal(
+        if self.target.trusts_nobody() {
+            return Err(Error::internal(
                 "the webhook's server cannot be checked: this system has no root certificates; Debian's are in ca-certificates",
-            )),
-            _ => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     async fn send(&self, group: &Group) -> Result<(), Unsent> {
@@ -298,54 +233,30 @@ impl Hook {
         let unsent = |text, is_answer| Err(Unsent { text, is_answer });
         match tokio::time::timeout(PATIENCE, self.exchange(body)).await {
             Ok(Ok(status)) if status.is_success() => Ok(()),
-            Ok(Ok(status)) => unsent(format!("{} answered {status}", self.host), true),
+            Ok(Ok(status)) => unsent(format!("{} answered {status}", self.target.host), true),
             Ok(Err(error)) => {
                 let causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |cause| cause.source());
                 let causes = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-                unsent(format!("{}: {causes}", self.host), false)
+                unsent(format!("{}: {causes}", self.target.host), false)
             }
-            Err(_) => unsent(format!("{} did not answer within {} s", self.host, PATIENCE.as_secs()), false),
+            Err(_) => unsent(format!("{} did not answer within {} s", self.target.host, PATIENCE.as_secs()), false),
         }
     }
 
     /// One post on a connection of its own: there is one a minute, of which none is worth being kept open.
     async fn exchange(&self, body: String) -> Result<StatusCode, AnyError> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        match &self.tls {
-            None => self.speak(stream, body).await,
-            Some(tls) => {
-                let connector = TlsConnector::from(tls.config.clone());
-                self.speak(connector.connect(tls.name.clone(), stream).await?, body).await
-            }
-        }
-    }
-
-    async fn speak<S>(&self, stream: S, body: String) -> Result<StatusCode, AnyError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let mut request = http::Request::new(());
+        let mut request = http::Request::new(Bytes::new());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.clone();
         let headers = request.headers_mut();
-        headers.insert(HOST, self.authority.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("purlin/", env!("CARGO_PKG_VERSION"))));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if let Some(key) = &self.key {
             headers.insert("x-purlin-signature", format!("sha256={}", signature(key, body.as_bytes())?).parse()?);
         }
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with this, whatever the server still has to say.
-        let mut speaking = JoinSet::new();
-        speaking.spawn(async move {
-            // What is wrong with it, the sender is told.
-            let _ = connection.await;
-        });
-        Ok(sender.send_request(request.map(|()| body)).await?.status())
+        *request.body_mut() = Bytes::from(body);
+        Ok(self.target.send(request, 0).await?.status())
     }
 }
 
