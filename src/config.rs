@@ -48,6 +48,10 @@
 //! | `reports.webhook.url` | `""` | `https://host/path`, to which reports are posted; with the feature `webhook` |
 //! | `reports.webhook.secret` | `""` | by which they are signed; empty is not at all |
 //! | `templates.reload` | `false`; `true` in development | templates are read again when they change |
+//! | `traces.endpoint` | `""` | `https://collector:4318`, to which spans are sent: see [`TracesConfig`] |
+//! | `traces.secret_headers` | `""` | for it: `api-key=abc`, several with commas between |
+//! | `traces.service` | `""` | what the site is called there; empty is the executable's name |
+//! | `traces.sample` | `1.0` | the part of the traces begun here that is recorded |
 //! | `cache.url` | `""` | `redis://host/0`: for the [caches](crate::cache) that are kept there |
 //! | `cache.prefix` | `"purlin:cache:"` | what their keys in it begin with: sites that share a database need one each |
 //! | `cache.timeout` | `"250ms"` | for Redis to answer a cache, or be connected to |
@@ -73,7 +77,7 @@
 //! | `sessions.url` | `""` | `sqlite:data/sessions.db`, `redis://host/0`, `postgres://user:password@host/name`: for the stores of these |
 //! | `app.*` | | the site's own, read by [`Config::app`] |
 //!
-//! "In development" is in the environments `development` and `test`. The table `[cache]` is there with the feature `cache`,
+//! "In development" is in the environments `development` and `test`. The table `[cache]` is there with the feature `cache`, `[traces]` with `opentelemetry`,
 //! `[database]` with one of the features `postgres` and `sqlite`, and `[sessions]` with one of these or `redis`.
 //!
 //! # Where the file is
@@ -166,6 +170,9 @@ pub struct Config {
     pub reports: ReportsConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
+    /// `[traces]`
+    #[cfg(feature = "opentelemetry")]
+    pub traces: TracesConfig,
     /// `[cache]`
     #[cfg(feature = "cache")]
     pub cache: CacheConfig,
@@ -622,6 +629,31 @@ impl Default for CacheConfig {
     }
 }
 
+/// `[traces]`: where spans are sent, and which: see [`Traces`](crate::layers::Traces). OpenTelemetry's own variables go before it.
+#[cfg(feature = "opentelemetry")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TracesConfig {
+    /// The collector, `https://collector.example.org:4318`, to whose path `/v1/traces` is added; empty is none.
+    pub endpoint: String,
+    /// Headers for it: `api-key=abc`, several with commas between, their values percent-encoded where they have to be.
+    pub secret_headers: Secret,
+    /// What the site is called there; empty is the name of the executable.
+    pub service: String,
+    /// The part of the traces begun here that is recorded.
+    #[serde(deserialize_with = "units::part")]
+    pub sample: f64,
+}
+
+/// As in production without a file.
+#[cfg(feature = "opentelemetry")]
+impl Default for TracesConfig {
+    fn default() -> Self {
+        default_of("traces")
+    }
+}
+
 /// `[database]`: where it is, and how much of it the site takes.
 #[cfg(feature = "database")]
 #[derive(Clone, Debug, Deserialize)]
@@ -804,6 +836,8 @@ fn defaults(environment: &Environment) -> Node {
     if !environment.is_public() {
         tree.overlay(read(include_str!("config/development.toml")));
     }
+    #[cfg(feature = "opentelemetry")]
+    tree.overlay(read("traces = { endpoint = '', secret_headers = '', service = '', sample = 1.0 }"));
     #[cfg(feature = "cache")]
     tree.overlay(read(include_str!("config/cache.toml")));
     #[cfg(any(feature = "database", feature = "redis"))]

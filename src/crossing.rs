@@ -69,6 +69,11 @@ pub(crate) fn depart(req: &Request) -> Result<(HeaderName, HeaderValue)> {
     if let Some(nonce) = extensions.get::<CspNonce>() {
         put("nonce", format_args!("{}", nonce.made().unwrap_or_default()));
     }
+    // Which one it is, its own headers say.
+    #[cfg(feature = "opentelemetry")]
+    if crate::traces::ids().is_some() {
+        put("trace", format_args!(""));
+    }
     if let Some(params) = extensions.get::<Params>() {
         // As they stood in the path, percent-encoded.
         for (name, value) in params.iter() {
@@ -89,6 +94,8 @@ pub(crate) fn arrive(req: &mut Request, server: Capabilities) -> Result<()> {
     let fields = std::str::from_utf8(fields.as_bytes()).or_400()?;
     let (mut peer, mut local) = (None::<SocketAddr>, None::<SocketAddr>);
     let mut params = Vec::new();
+    #[cfg(feature = "opentelemetry")]
+    let trace = crate::trace_context::TraceContext::of(req.headers());
     for (name, value) in fields.split('\t').filter_map(|field| field.split_once('=')) {
         let extensions = req.extensions_mut();
         match name {
@@ -102,6 +109,8 @@ pub(crate) fn arrive(req: &mut Request, server: Capabilities) -> Result<()> {
             "method" => drop(extensions.insert(OriginalMethod(value.parse::<Method>().or_400()?))),
             "max-body" => drop(extensions.insert(MaxBody::new(value.parse().or_400()?))),
             "nonce" => drop(extensions.insert(CspNonce::of((!value.is_empty()).then(|| value.to_owned())))),
+            #[cfg(feature = "opentelemetry")]
+            "trace" => trace.iter().for_each(|trace| drop(extensions.insert(trace.clone()))),
             "param" => {
                 let (name, value) = value.split_once('=').unwrap_or((value, ""));
                 params.push((name.into(), value.to_owned()));
@@ -287,6 +296,31 @@ mod tests {
         assert_eq!(there.extensions().get::<CspNonce>().unwrap().made(), Some(&*made));
         let params: Vec<_> = there.extensions().get::<Params>().unwrap().iter().collect();
         assert_eq!(params, [("slug", "a%3Db=c"), ("rest", "")]);
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    #[test]
+    fn the_trace_crosses_if_there_is_one_and_not_because_a_client_says_so() {
+        use crate::trace_context::{TRACEPARENT, TraceContext};
+        const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let there = || {
+            let (name, value) = depart(&Request::new(Body::empty())).unwrap();
+            let mut there = Request::new(Body::empty());
+            there.headers_mut().insert(name, value);
+            there.headers_mut().insert(TRACEPARENT, HeaderValue::from_static(PARENT));
+            arrive(&mut there, Capabilities::new().processes(true)).unwrap();
+            there.extensions().get::<TraceContext>().cloned()
+        };
+        assert_eq!(there(), None);
+        let mut headers = http::HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(PARENT));
+        let from = TraceContext::of(&headers);
+        let context = crate::traces::asked_by(&opentelemetry::Context::new(), from.as_ref().unwrap());
+        let _here = context.attach();
+        assert_eq!(there(), from);
+        headers.clear();
+        crate::traces::tell(&mut headers);
+        assert_eq!(TraceContext::of(&headers), from);
     }
 
     #[test]

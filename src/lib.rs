@@ -25,8 +25,8 @@
 //!   [`body`], [`error`].
 //! - Nouns: [`router`], [`handler`](mod@handler), [`extract`], [`form`], [`template`], [`session`], `auth`, [`config`],
 //!   [`assets`], [`cookie`], [`csrf`], [`report`], [`sse`] (server-sent events), `upload` (forms with files), [`pool`] (threads for what
-//!   blocks), [`rate`], [`timing`], `metrics`, and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`], [`media_type`],
-//!   and [`lint`] (what is forbidden).
+//!   blocks), [`rate`], [`timing`], `metrics`, `traces`, and the hard parts of HTTP: [`negotiate`], [`conditional`], [`freshness`], [`range`],
+//!   [`media_type`], `trace_context` and [`lint`] (what is forbidden).
 //! - Applications put together: [`hosts`], [`cascade`], [`forward`], [`document`], [`forwarded`], [`capabilities`], `proxy`,
 //!   `cgi`, `fastcgi`, `websocket` and `wsgi`.
 //! - [`layers`]: one file, one struct, one `handle` each.
@@ -97,7 +97,7 @@ mod nearest;
 pub mod negotiate;
 #[cfg(unix)]
 pub mod notify;
-#[cfg(feature = "webhook")]
+#[cfg(any(feature = "opentelemetry", feature = "webhook"))]
 mod outbound;
 #[cfg(feature = "cache")]
 pub mod pages;
@@ -130,6 +130,10 @@ mod static_urls;
 mod supervisor;
 pub mod template;
 pub mod timing;
+#[cfg(feature = "opentelemetry")]
+pub mod trace_context;
+#[cfg(feature = "opentelemetry")]
+pub mod traces;
 #[cfg(feature = "multipart")]
 pub mod upload;
 

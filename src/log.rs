@@ -44,10 +44,10 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     let lines = Lines { format: config.format, colours, process: process() };
     // Set already: the site's own stays.
-    let _ = tracing::subscriber::set_global_default(Log(Registry::default()
-        .with(targets)
-        .with(Recorder::new())
-        .with(lines)));
+    let below = Registry::default().with(targets);
+    #[cfg(feature = "opentelemetry")]
+    let below = below.with(crate::traces::log_spans());
+    let _ = tracing::subscriber::set_global_default(Log(below.with(Recorder::new()).with(lines)));
     Ok(())
 }
 
@@ -73,7 +73,13 @@ fn process() -> Option<String> {
 }
 
 /// What [`start`] starts. Before it tells anybody of an event or a span, it makes those that are made late: see [`request`].
-struct Log(Layered<Lines, Layered<Recorder, Layered<Targets, Registry>>>);
+struct Log(Layered<Lines, Layered<Recorder, Below>>);
+
+/// What stands below the layers that are always there.
+#[cfg(not(feature = "opentelemetry"))]
+type Below = Layered<Targets, Registry>;
+#[cfg(feature = "opentelemetry")]
+type Below = Layered<crate::traces::Spans<Layered<Targets, Registry>>, Layered<Targets, Registry>>;
 
 impl Subscriber for Log {
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
@@ -443,6 +449,11 @@ impl Lines {
             object.put_str("span", &format!("{} {fields}", span.name()));
         }
         event.record(&mut object);
+        #[cfg(feature = "opentelemetry")]
+        if let Some((trace, span)) = crate::traces::ids() {
+            object.put_str("trace_id", &trace.to_string());
+            object.put_str("span_id", &span.to_string());
+        }
         if let Some(process) = &self.process {
             object.put_str("process", process);
         }
@@ -479,6 +490,10 @@ impl Lines {
             && let Some(SpanFields(fields)) = span.extensions().get()
         {
             write!(line, " ({} {fields})", span.name())?;
+        }
+        #[cfg(feature = "opentelemetry")]
+        if let Some((trace, _)) = crate::traces::ids() {
+            write!(line, " {grey}trace_id={plain}{trace}")?;
         }
         if let Some(process) = &self.process {
             write!(line, " [{process}]")?;

@@ -2,6 +2,10 @@
 
 use crate::router::encoded;
 use crate::site::Site;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+use std::collections::BTreeSet;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+use std::sync::Arc;
 
 /// A table of the whole paths of a site's routes, mounts included, which leads where the site's own routers do.
 #[derive(Debug)]
@@ -30,5 +34,15 @@ impl<T> Paths<T> {
     /// What is known of a path, as the client sent it.
     pub(crate) fn at(&self, path: &str) -> Option<&T> {
         self.0.at(path).ok().map(|found| found.value)
+    }
+}
+
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+impl Paths<Arc<str>> {
+    /// The patterns of the routes, as `/posts/{id}`; of what is mounted and has none `/mount/*`.
+    pub(crate) fn of_routes(site: &Site) -> Self {
+        let paths: BTreeSet<&str> = site.routes().iter().map(|route| &*route.path).collect();
+        let known = paths.into_iter().map(|path| (path, path.into()));
+        Self::new(site, known, |mount| format!("{mount}/*").into())
     }
 }

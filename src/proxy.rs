@@ -19,11 +19,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use passing::{arriving, leaving};
+use passing::{Sent, arriving, leaving};
 use pool::{Lease, MAX_IDLE, Patience, Pool};
 use std::net::IpAddr;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -37,6 +37,8 @@ use tunnel::tunnel;
 /// - The server is told who asks, in `Forwarded` (RFC 7239) and in `X-Forwarded-For`, `-Proto`, `-Host` and, below a mount,
 ///   `-Prefix`: the client's address as [`RequestExt::client_ip`] has it. What came with the request of these is not passed on: see
 ///   [`TrustedProxies`](crate::layers::TrustedProxies).
+/// - Below the layer `Traces` (feature `opentelemetry`) each request is a span, and `traceparent` names it to the server. Elsewhere these
+///   headers are passed on as they come.
 /// - `Host` stays that of the client, by which the server makes its links: see [`preserve_host`](Proxy::preserve_host).
 /// - Which server is asked, no request decides: of its target the path and the query are taken, below a mount the rest of the path.
 ///   Where the address has a path, that goes before it, and `..` does not lead out of it.
@@ -160,13 +162,48 @@ impl Proxy {
         self.tell(&mut head.headers, to, asked, upgrade.is_some())?;
         head.uri = target;
         head.version = Version::HTTP_11;
+        #[cfg(feature = "opentelemetry")]
+        let asking = self.asking(to, &mut head);
         let (req, sent) = leaving(head, body);
+        let answered = self.exchanged(to, req, &sent, upgrade, &prefix).await;
+        #[cfg(feature = "opentelemetry")]
+        return match answered {
+            Ok(response) => Ok(asking.answered(response)),
+            Err(error) => {
+                asking.failed(&error);
+                Err(error)
+            }
+        };
+        #[cfg(not(feature = "opentelemetry"))]
+        answered
+    }
+
+    /// Begins the span of the request, and tells the server of it.
+    #[cfg(feature = "opentelemetry")]
+    fn asking(&self, to: &Upstream, head: &mut http::request::Parts) -> crate::traces::Asking {
+        let (host, port) = match &to.at {
+            pool::Address::Tcp(host, port) => (host.as_str(), *port),
+            // A proxy's own address is none of these.
+            #[cfg(all(unix, feature = "workers"))]
+            pool::Address::Unix(_) => ("localhost", 0),
+        };
+        crate::traces::Asking::begin(&head.method, host, port, &head.uri, &mut head.headers)
+    }
+
+    async fn exchanged(
+        &self,
+        to: &Upstream,
+        req: http::Request<Body>,
+        sent: &Mutex<Sent>,
+        upgrade: Option<OnUpgrade>,
+        prefix: &str,
+    ) -> Result<Response> {
         let permit = self.permit().await?;
-        let (answer, lease) = match self.pool.exchange(&to.at, req, &sent, &self.patience, permit, true).await {
+        let (answer, lease) = match self.pool.exchange(&to.at, req, sent, &self.patience, permit, true).await {
             Ok(exchanged) => exchanged,
             Err(error) => {
                 // If it was the client's part that failed, it is that which is told.
-                let failed = locked(&sent).failed.take();
+                let failed = locked(sent).failed.take();
                 return Err(failed.unwrap_or(error.into()).context(format!("asking {}", self.address)));
             }
         };

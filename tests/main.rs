@@ -73,6 +73,8 @@ mod testing;
 mod tls;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(feature = "opentelemetry")]
+mod traces;
 mod trusted_proxies;
 #[cfg(feature = "multipart")]
 mod uploads;

@@ -168,6 +168,19 @@ async fn talk(upgrade: WebSocketUpgrade) -> Result<Response> {
     })
 }
 
+/// Where a handler stands in a trace, and who asked it.
+#[cfg(feature = "opentelemetry")]
+async fn trace(req: Request) -> String {
+    let here = purlin::traces::current().map(|here| here.traceparent()).unwrap_or_default();
+    let asked = req.headers().get("traceparent").and_then(|line| line.to_str().ok()).unwrap_or_default();
+    format!("{} {here} {asked}", std::process::id())
+}
+
+#[cfg(feature = "opentelemetry")]
+fn traces() -> purlin::layers::Traces {
+    purlin::layers::Traces::with_provider(purlin::traces::Kept::new().provider())
+}
+
 fn routes() -> Router {
     Router::new()
         .route("/pid", get(pid))
@@ -214,6 +227,14 @@ fn site(name: &str, workers: Workers) -> BoxService {
                 ),
             )
         }
+        #[cfg(feature = "opentelemetry")]
+        "traced" => BoxService::new(
+            Stack::new().layer(traces()).layer(workers).layer(purlin::layers::AccessLog::new()).app(
+                Router::new()
+                    .route("/trace", get(trace))
+                    .mount("/again", Stack::new().layer(traces()).app(Router::new().route("/trace", get(trace)))),
+            ),
+        ),
         "broken" => BoxService::new(Stack::new().layer(workers).layer(Noting("fails in a worker")).app(routes())),
         other => panic!("there is no site {other}"),
     }
@@ -608,6 +629,32 @@ async fn a_websocket_is_closed_in_order_when_its_worker_is_replaced() {
     stopped.await.unwrap();
 }
 
+async fn a_trace_goes_on_in_other_processes() {
+    #[cfg(feature = "opentelemetry")]
+    {
+        let site = Running::start("traced", Workers::new(1)).await;
+        let theirs = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+        let told = async |path: &str, more: &str| {
+            let answer = ask(site.address, path, more).await;
+            let told: Vec<String> = answer.body.split(' ').map(str::to_owned).collect();
+            let [pid, here, asked] = <[String; 3]>::try_from(told).unwrap_or_else(|_| panic!("{answer:?}"));
+            assert_ne!(pid, std::process::id().to_string());
+            (here, asked)
+        };
+        let (here, asked) = told("/trace", theirs).await;
+        assert_eq!(here, asked);
+        assert!(here.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{here}");
+        assert!(!here.contains("b7ad6b7169203331"), "the server's own span is the parent: {here}");
+        // The trace that the server began.
+        let (here, asked) = told("/trace", "").await;
+        assert_eq!((here.len(), here), (55, asked));
+        // A layer there has a span of its own.
+        let (here, asked) = told("/again/trace", theirs).await;
+        assert!(here.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && here != asked, "{here} {asked}");
+        site.stop().await;
+    }
+}
+
 async fn an_upload_of_some_size_arrives_whole() {
     let site = Running::start("plain", Workers::new(1)).await;
     let mut stream = TcpStream::connect(site.address).await.unwrap();
@@ -696,6 +743,7 @@ fn main() {
         requests_are_answered_in_other_processes
         what_is_known_of_a_request_crosses_and_cannot_be_forged
         each_layer_starts_once_and_on_its_own_side
+        a_trace_goes_on_in_other_processes
         an_error_below_is_a_page_above
         a_crash_is_a_502_with_its_cause_and_the_worker_is_back_within_a_second
         a_worker_that_is_killed_loses_what_is_in_it_and_nothing_else

@@ -137,6 +137,8 @@ impl Loader {
             errors: settings.errors,
             reports: settings.reports,
             templates: settings.templates,
+            #[cfg(feature = "opentelemetry")]
+            traces: settings.traces,
             #[cfg(feature = "cache")]
             cache: settings.cache,
             #[cfg(feature = "database")]
@@ -242,6 +244,8 @@ struct Settings {
     errors: ErrorsConfig,
     reports: ReportsConfig,
     templates: TemplatesConfig,
+    #[cfg(feature = "opentelemetry")]
+    traces: super::TracesConfig,
     #[cfg(feature = "cache")]
     cache: super::CacheConfig,
     #[cfg(feature = "database")]

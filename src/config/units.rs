@@ -30,7 +30,7 @@ pub(crate) fn given_some_size<'de, D: Deserializer<'de>>(source: D) -> Result<Op
 }
 
 /// A part of a whole.
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "opentelemetry"))]
 pub(crate) fn part<'de, D: Deserializer<'de>>(source: D) -> Result<f64, D::Error> {
     let number: f64 = serde::Deserialize::deserialize(source)?;
     match (0.0..=1.0).contains(&number) {

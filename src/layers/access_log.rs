@@ -16,7 +16,8 @@ use std::time::Instant;
 /// The event has the target `purlin::access` and the fields `method`, `path` (as the client sent it, without the query,
 /// which may hold secrets; a path whose parameters are secrets is in it all the same), `status`, `ms` until the head of the answer, `peer`, `id`, and after a failure `error` (the
 /// cause chain) and `layer`, and from 500 `place`; where it was [reported](crate::report) `report`, the report's id. Its level is `INFO`; `WARN` for a failure below 500 that carries an error; `ERROR` from 500.
-/// Everything logged below is in the span `request` with `method`, `path` and `id`.
+/// Everything logged below is in the span `request` with `method`, `path` and `id`. Below the layer `Traces` (feature `opentelemetry`) each
+/// line has the ids of the trace, too.
 ///
 /// Where nobody listens to the span, it costs one comparison; and under the log that [`log::start`](crate::log::start) starts, the
 /// span is made only when something is logged in it, or somebody asks for it.
@@ -54,6 +55,8 @@ impl Middleware for AccessLog {
 
     fn describe(&self, about: &mut About) {
         about.wants::<RequestId>();
+        #[cfg(feature = "opentelemetry")]
+        about.wants::<crate::traces::Traced>();
     }
 }
 

@@ -7,7 +7,6 @@ use crate::{Body, Bytes, Error, Middleware, Request, RequestExt, Response, Resul
 use http::Method;
 use http_body::{Frame, SizeHint};
 use prometheus::{Histogram, IntGauge};
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -123,11 +122,8 @@ impl Middleware for Metrics {
         let named = |error: Error| error.context("the layer Metrics");
         self.registry.requests(&self.bounds).map_err(named)?;
         self.registry.show_own(start.site()).map_err(named)?;
-        let site = start.site();
-        let paths: BTreeSet<&str> = site.routes().iter().map(|route| &*route.path).collect();
-        let known = paths.into_iter().map(|path| (path, path.into()));
         // Started twice (by a test, say), it stays as it was first.
-        let _ = self.routes.set(Paths::new(site, known, |mount| format!("{mount}/*").into()));
+        let _ = self.routes.set(Paths::of_routes(start.site()));
         Ok(())
     }
 }

@@ -43,6 +43,8 @@ mod sessions;
 mod sign_in;
 mod static_files;
 mod templates;
+#[cfg(feature = "opentelemetry")]
+mod traces;
 #[cfg(feature = "database")]
 mod transaction;
 mod trusted_proxies;
@@ -95,6 +97,8 @@ pub use sessions::Sessions;
 pub use sign_in::SignIn;
 pub use static_files::{FileService, StaticFiles};
 pub use templates::Templates;
+#[cfg(feature = "opentelemetry")]
+pub use traces::Traces;
 #[cfg(feature = "database")]
 pub use transaction::Transaction;
 pub use trusted_proxies::TrustedProxies;

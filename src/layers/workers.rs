@@ -182,6 +182,8 @@ impl Workers {
         // Answered by the server, if anybody waits for it.
         head.headers.remove(EXPECT);
         head.headers.insert(name, crossing);
+        #[cfg(feature = "opentelemetry")]
+        crate::traces::tell(&mut head.headers);
         if let Some((_, protocol)) = &upgrade {
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(UPGRADE, protocol.clone());

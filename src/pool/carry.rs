@@ -4,13 +4,15 @@ use crate::recording::{self, Recording};
 use tokio::runtime::Handle;
 use tracing::{Dispatch, Span, dispatcher};
 
-/// What a thread knows of the request that it works on: where its log goes, in which span it is, what its report keeps, who
+/// What a thread knows of the request that it works on: where its log goes, in which span and trace it is, what its report keeps, who
 /// debugs it, and the runtime that its timers and sockets are of.
 pub(super) struct Carried {
     log: Dispatch,
     span: Span,
     recording: Option<Recording>,
     runtime: Option<Handle>,
+    #[cfg(feature = "opentelemetry")]
+    trace: opentelemetry::Context,
     #[cfg(all(feature = "debugger", debug_assertions))]
     watching: crate::debugger::Watching,
 }
@@ -22,6 +24,8 @@ impl Carried {
             span: Span::current(),
             recording: Recording::elsewhere(),
             runtime: Handle::try_current().ok(),
+            #[cfg(feature = "opentelemetry")]
+            trace: opentelemetry::Context::current(),
             #[cfg(all(feature = "debugger", debug_assertions))]
             watching: crate::debugger::Watching::of_here(),
         }
@@ -30,6 +34,8 @@ impl Carried {
     /// Does a part of the request's work on this thread.
     pub(super) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         dispatcher::with_default(&self.log, || {
+            #[cfg(feature = "opentelemetry")]
+            let _trace = self.trace.clone().attach();
             // Entered before anything is recorded, which knows of the span already.
             let _span = self.span.enter();
             let _runtime = self.runtime.as_ref().map(Handle::enter);

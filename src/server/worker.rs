@@ -110,6 +110,15 @@ impl<S: Service> Service for Inside<S> {
             return error.into();
         }
         let nonce = req.extensions().get::<CspNonce>().cloned();
+        #[cfg(feature = "opentelemetry")]
+        let answer = match req.extensions_mut().remove::<crate::trace_context::TraceContext>() {
+            Some(from) => {
+                let context = crate::traces::asked_by(&opentelemetry::Context::new(), &from);
+                crate::traces::within(&context, || crate::panic::caught(self.service.call(req))).await
+            }
+            None => crate::panic::caught(self.service.call(req)).await,
+        };
+        #[cfg(not(feature = "opentelemetry"))]
         let answer = crate::panic::caught(self.service.call(req)).await;
         let mut response = answer.unwrap_or_else(Response::from);
         crossing::give_back(&mut response, nonce.as_ref());

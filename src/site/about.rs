@@ -31,6 +31,10 @@ impl Noun {
 
     /// Whether it crosses a boundary between processes with each request.
     pub(super) fn crosses(self) -> bool {
+        #[cfg(feature = "opentelemetry")]
+        if self.id == TypeId::of::<crate::traces::Traced>() {
+            return true;
+        }
         [TypeId::of::<RequestId>(), TypeId::of::<CspNonce>(), TypeId::of::<OriginalMethod>()].contains(&self.id)
     }
 }

@@ -34,6 +34,7 @@ fn layers() -> BTreeMap<String, BTreeSet<String>> {
                 "debugger" => cfg!(feature = "debugger"),
                 "metrics" => cfg!(feature = "metrics"),
                 "multipart" => cfg!(feature = "multipart"),
+                "opentelemetry" => cfg!(feature = "opentelemetry"),
                 // A feature of a later layer: the test is to be told of it.
                 other => panic!("the feature {other} is unknown here"),
             };
@@ -70,7 +71,7 @@ fn each_built_in_layer_is_registered() {
 }
 
 /// Methods that take what only code has, or that make something else.
-const IN_CODE: [(&str, &[&str]); 8] = [
+const IN_CODE: [(&str, &[&str]); 9] = [
     ("cors", &["origin_if"]),
     ("error_pages", &["templates", "on", "reporter", "redact"]),
     ("lint", &["call"]),
@@ -79,6 +80,7 @@ const IN_CODE: [(&str, &[&str]); 8] = [
     ("rate_limit", &["also", "by", "exempt"]),
     ("sessions", &["clock"]),
     ("static_files", &["service"]),
+    ("traces", &["redact"]),
     ("uploads", &["from_config"]),
 ];
 

@@ -41,6 +41,7 @@ fn what_has_its_feature_off_is_said_to_be_left_out() {
         ("mail", cfg!(feature = "mail"), "reports by mail"),
         ("metrics", cfg!(feature = "metrics"), "numbers for Prometheus"),
         ("multipart", cfg!(feature = "multipart"), "uploads"),
+        ("opentelemetry", cfg!(feature = "opentelemetry"), "traces"),
         ("postgres", cfg!(feature = "postgres"), "databases and sessions in PostgreSQL (a real server)"),
         ("proxy", cfg!(feature = "proxy"), "the reverse proxy, also in front of nginx (a real server)"),
         ("redis", cfg!(feature = "redis"), "sessions in Redis, two instances behind nginx (real servers)"),

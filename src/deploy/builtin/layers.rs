@@ -198,7 +198,7 @@ pub(super) fn register(registry: Registry) -> Registry {
         .option("unix_sockets", "false", "whether who connects to a unix socket is a trusted proxy")
         .option("forwarded", "false", "whether `Forwarded` is read, in place of `X-Forwarded-*`")
         .option("host", "false", "whether the host is believed too");
-    workers(caches(databases(uploads(in_code(registry)))))
+    workers(traces(caches(databases(uploads(in_code(registry))))))
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -250,6 +250,30 @@ fn databases(registry: Registry) -> Registry {
             .doc("An SQLite database for what stands below; all else of it stands in the configuration."),
     );
     registry
+}
+
+/// The spans of requests.
+#[cfg(feature = "opentelemetry")]
+fn traces(registry: Registry) -> Registry {
+    use crate::layers::Traces;
+    registry
+        .layer("purlin:traces", |options: TracesOptions, section| {
+            Ok(given!(Traces::new(&section.config()?.traces), options: public))
+        })
+        .doc("Begins a span of OpenTelemetry for each request; where they are sent stands in the configuration.")
+        .option("public", "false", "whether strangers ask, each of whose requests begins a trace")
+}
+
+#[cfg(not(feature = "opentelemetry"))]
+fn traces(registry: Registry) -> Registry {
+    registry
+}
+
+#[cfg(feature = "opentelemetry")]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TracesOptions {
+    public: Option<bool>,
 }
 
 /// The cache of pages, and what says for how long.

@@ -1,0 +1,158 @@
+//! Begins a span for each request.
+
+use crate::config::TracesConfig;
+use crate::paths::Paths;
+use crate::report::Redaction;
+use crate::site::{About, Start};
+use crate::trace_context::TraceContext;
+use crate::traces::{self, Maker, Serving, Traced};
+use crate::{Middleware, Request, RequestExt, Response, Result, Service};
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Begins a span for each request, which tells a collector of OpenTelemetry how it was answered, with the feature `opentelemetry`.
+///
+/// The span is named and described by the semantic conventions of HTTP: `GET /posts/{id}`, with `http.request.method`, `http.route`,
+/// `http.response.status_code`, `url.path`, `url.query`, `url.scheme`, `server.address`, `server.port`, `client.address`,
+/// `network.protocol.version`, `user_agent.original`, and `error.type` after a failure. **Names are as few as the site's routes**,
+/// whatever clients send; the longest text is 2 KiB. The span is an error from 500 on, and ends when the body of the answer does.
+///
+/// - **The trace** is that of `traceparent` and `tracestate` (W3C Trace Context), if who asked sent them and sent them right; or else it
+///   begins here. Whether it is recorded is decided where it begins. Strangers may decide so, too: see [`public`](Self::public).
+/// - **Below**, [`Proxy`](crate::proxy::Proxy) passes it on, with a span of its own; the spans of `tracing` that the site makes
+///   become parts of it; the log's lines have its id, and so have those of [`AccessLog`](crate::layers::AccessLog), which stands below.
+///   On the threads of `Blocking` it stays the same; to processes of `Workers` it is told, and for spans of what these do a second
+///   `Traces` stands below that layer.
+/// - **Secrets** of a query are not sent, by the names that [`Redaction`] knows. Messages of errors are, without what shows by its form.
+///
+/// Spans go to the collector in batches, by a thread of their own. At most 2048 wait; what is more, or what the collector does not
+/// take, is lost, which the log says once. When the server stops they are sent at once, for which it waits at most three seconds.
+///
+/// Without a collector, no span is made: then log lines have the id of a trace that came with a request.
+///
+/// ```
+/// use purlin::layers::{AccessLog, RequestIds, Traces};
+/// use purlin::{Config, Router, Stack};
+///
+/// # let config = Config::default();
+/// let app = Stack::new()
+///     .layer(RequestIds::new())
+///     .layer(Traces::new(&config.traces))
+///     .layer(AccessLog::new())
+///     .app(Router::new());
+/// # app.check().unwrap();
+/// ```
+pub struct Traces {
+    from: From,
+    public: bool,
+    redaction: Redaction,
+    made: OnceLock<Made>,
+    routes: OnceLock<Paths<Arc<str>>>,
+}
+
+enum From {
+    Config(TracesConfig),
+    Site,
+}
+
+/// By what spans are made, and in which context.
+struct Made {
+    provider: SdkTracerProvider,
+    maker: Maker,
+    base: Context,
+}
+
+impl Made {
+    fn by(provider: SdkTracerProvider) -> Self {
+        let maker = Maker::new(&provider);
+        let base = Context::new().with_value(maker.clone());
+        Self { provider, maker, base }
+    }
+}
+
+/// How long the server waits for spans when it stops.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+impl Traces {
+    /// Sends spans where the configuration says, `[traces]`, or OpenTelemetry's own variables, which go before it:
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and so on, see [the guide](crate::guide::network).
+    pub fn new(config: &TracesConfig) -> Self {
+        Self::made(From::Config(config.clone()), OnceLock::new())
+    }
+
+    /// Makes spans by what the site has put together of OpenTelemetry's SDK itself: other exporters, samplers, limits. It is flushed when
+    /// the server stops; to shut it down is for whoever made it.
+    pub fn with_provider(provider: SdkTracerProvider) -> Self {
+        Self::made(From::Site, OnceLock::from(Made::by(provider)))
+    }
+
+    fn made(from: From, made: OnceLock<Made>) -> Self {
+        Self { from, public: false, redaction: Redaction::new(), made, routes: OnceLock::new() }
+    }
+
+    /// Whether strangers ask, and not a proxy or a service of one's own: off by default.
+    ///
+    /// Then each trace begins here, and has a link to theirs. Who is believed can have each of his requests recorded, or none.
+    pub fn public(mut self, public: bool) -> Self {
+        self.public = public;
+        self
+    }
+
+    /// What of a query is hidden, besides what [`Redaction`] hides by itself.
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+}
+
+impl Middleware for Traces {
+    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+        let from = TraceContext::of(req.headers());
+        let Some(Made { maker, base, .. }) = self.made.get() else {
+            let Some(from) = from.filter(|_| !self.public) else { return Ok(next.call(req).await) };
+            let context = traces::asked_by(&Context::new(), &from);
+            return Ok(traces::within(&context, || next.call(req)).await);
+        };
+        let route = self.routes.get().and_then(|routes| routes.at(req.original_path()));
+        let serving = Serving::begin(maker, base, &req, from.as_ref(), route, self.public, &self.redaction);
+        let response = traces::within(serving.context(), || next.call(req)).await;
+        Ok(serving.answered(response))
+    }
+
+    fn describe(&self, about: &mut About) {
+        about.provides::<Traced>().option("public", self.public);
+    }
+
+    fn start(&self, start: &mut Start) -> Result<()> {
+        if let From::Config(config) = &self.from
+            && self.made.get().is_none()
+            && let Some(provider) = traces::provider(config)?
+        {
+            // Set once: looked at above.
+            let _ = self.made.set(Made::by(provider));
+        }
+        let _ = self.routes.set(Paths::of_routes(start.site()));
+        let Some(Made { provider, .. }) = self.made.get() else { return Ok(()) };
+        let (provider, is_ours) = (provider.clone(), matches!(self.from, From::Config(_)));
+        start.task("traces", |mut stopping| async move {
+            stopping.wait().await;
+            // It waits for its thread, which the runtime's are not to do.
+            let last = tokio::task::spawn_blocking(move || match is_ours {
+                true => provider.shutdown_with_timeout(LAST_WORDS),
+                false => provider.force_flush(),
+            });
+            // Spans that are lost at the end have been told of like others.
+            let _ = last.await;
+        });
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traces").field("public", &self.public).finish_non_exhaustive()
+    }
+}
