@@ -60,7 +60,7 @@ impl Page<'_> {
                 ("token", Markup::of(self.token)),
                 ("id", Markup::of(&record.id)),
                 ("path", Markup::of(PATH)),
-                ("title", Markup::of(format!("{} {}", record.status.as_u16(), record.headline()))),
+                ("title", Markup::of(tab_title(&format!("{} {}", record.status.as_u16(), record.headline())))),
                 ("status", Markup::of(format!("{} {title}", record.status.as_u16()))),
                 ("asked", Markup::of(format!("{} {}", record.method, record.url()))),
                 ("kind", Markup(kind)),
@@ -444,6 +444,14 @@ fn folded(frames: &[Frame]) -> String {
     match (there.pop(), there.as_slice()) {
         (last, []) => last.unwrap_or_default().to_owned(),
         (last, others) => format!("{} and {}", others.join(", "), last.unwrap_or_default()),
+    }
+}
+
+/// A tab shows no more, and a list of bookmarks not much more: the whole message is the page's heading.
+fn tab_title(title: &str) -> String {
+    match title.char_indices().nth(70) {
+        Some(_) => title.chars().take(69).chain(['…']).collect(),
+        None => title.to_owned(),
     }
 }
 
