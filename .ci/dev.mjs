@@ -187,6 +187,9 @@ write("src/handlers/home.rs", probe(10));
 await sleep(400);
 equal("saved as it was", "lines", dev.out.split("\n").length, lines);
 
+// The welcome page: each place opens in the editor, and the times are there.
+has("the welcome page", (await get(`${address}/`)).text, `vscode://file${site}/src/stack.rs:`, `vscode://file${site}/src/handlers/home.rs:`, " µs</small>");
+
 // A template and a file that are new, and one that is changed, without a build.
 const touched = performance.now();
 edit("templates/home.html", "is running</h1>", "is running well</h1>");

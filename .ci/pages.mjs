@@ -45,6 +45,7 @@ const everywhere = [
   ["/guestbook", nothing],
   ["/no-such-page", nothing],
   ["/fail", nothing],
+  ["/fail/page", nothing],
 ];
 const withoutAccounts = [
   ["/guestbook", async (page) => {

@@ -14,6 +14,7 @@ pub fn routes() -> Router {
         .route("/", get(home::show).name("home"))
         // your routes here
         .route("/fail", get(home::fail).name("fail"))
+        .route("/fail/page", get(home::fail_page).name("fail-page"))
         .route(
             "/guestbook",
             get(guestbook::show).post(guestbook::sign).name("guestbook"),

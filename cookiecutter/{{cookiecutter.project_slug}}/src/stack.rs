@@ -21,11 +21,12 @@ use purlin::database::Database;
 use purlin::layers::{
     AccessLog, BodyLimit, Compression, Csrf, Deadline, Debugger, ErrorPages, Lint, LiveReload,
 {% if cookiecutter.auth %}
-    RequestIds, SecurityHeaders, Sessions, SignIn, StaticFiles, Templates, Transaction,
+    RequestIds, SecurityHeaders, ServerTiming, Sessions, SignIn, StaticFiles, Templates,
+    Transaction,
 {% elif cookiecutter.__database %}
-    RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates, Transaction,
+    RequestIds, SecurityHeaders, ServerTiming, Sessions, StaticFiles, Templates, Transaction,
 {% else %}
-    RequestIds, SecurityHeaders, Sessions, StaticFiles, Templates,
+    RequestIds, SecurityHeaders, ServerTiming, Sessions, StaticFiles, Templates,
 {% endif %}
 };
 use purlin::report::Log;
@@ -52,8 +53,10 @@ const SITE_NAME: &str = {{ cookiecutter.__quoted_name }};
 /// Puts the site together.
 pub fn stack(config: Config) -> Result<impl Service> {
     let tera = Tera::new(embed!("templates")).reload(config.templates.reload);
-    let tera = Arc::new(tera.configure(|tera| {
+    let environment = config.environment.to_string();
+    let tera = Arc::new(tera.configure(move |tera| {
         tera.global_context().insert("site_name", SITE_NAME);
+        tera.global_context().insert("environment", &environment);
     }));
     let pages = ErrorPages::new()
         .details(config.errors.details)
@@ -87,6 +90,7 @@ pub fn stack(config: Config) -> Result<impl Service> {
 {% endif %}
 
     Ok(Stack::new()
+        .layer(ServerTiming::new().on(config.errors.details)) // the time in each, in debug builds
         .layer(Lint::new()) // logs what breaks a rule of HTTP, in debug builds only
         .layer(RequestIds::new()) // an id for the log, the answer and the error page
         .layer(AccessLog::new()) // one line a request, with the cause of a failure

@@ -192,4 +192,5 @@ async fn in_production_a_failure_shows_no_cause() {
         .await
         .assert_status(500)
         .assert_lacks("invalid digit");
+    client.get("/").await.assert_lacks("Break it");
 }

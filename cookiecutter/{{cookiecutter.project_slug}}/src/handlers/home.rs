@@ -1,41 +1,21 @@
-//! The welcome page with its session counter, and a handler that fails.
+//! The welcome page with its session counter, and two ways to fail.
 
-use purlin::site::Site;
+use purlin::timing::{Timings, Way};
 use purlin::{Context, Result, Session, View};
 use serde::Serialize;
-use std::sync::Arc;
 
 #[derive(Serialize)]
 struct Home {
     visits: i64,
-    development: bool,
-    layers: Vec<Layer>,
+    way: Option<Way>,
 }
 
-#[derive(Serialize)]
-struct Layer {
-    name: String,
-    place: String,
-}
-
-/// `GET /`: counts the visits of this session, and shows the stack while you develop.
-pub async fn show(session: Session, site: Arc<Site>) -> Result<View> {
+/// `GET /`: counts the visits of this session; while you develop, shows the way of its request.
+pub async fn show(session: Session, timings: Timings) -> Result<View> {
     let visits = session.increment("visits", 1)?;
-    let layers = site.layers().iter();
-    let layers = layers
-        .map(|layer| Layer {
-            name: layer.name.clone(),
-            place: layer.place.to_string(),
-        })
-        .collect();
-    Ok(View::new(
-        "home.html",
-        Home {
-            visits,
-            development: cfg!(debug_assertions),
-            layers,
-        },
-    ))
+    let way = timings.way_in();
+    let way = way.map(|way| way.then("templates/home.html"));
+    Ok(View::new("home.html", Home { visits, way }))
 }
 
 /// `GET /fail`: a failure on purpose, to meet the page it gets. Delete it, and its route.
@@ -44,4 +24,9 @@ pub async fn fail() -> Result<View> {
     let (_, number) = booking[1];
     let guests: u8 = number.parse().context("reading the number of guests")?;
     Ok(View::new("home.html", guests.to_string()))
+}
+
+/// `GET /fail/page`: a page whose template misses what it shows. Delete it, and its route.
+pub async fn fail_page() -> View {
+    View::new("home.html", ())
 }
