@@ -140,6 +140,19 @@ impl Server {
         self
     }
 
+    /// How it speaks TLS, if it does.
+    #[cfg(all(feature = "deploy", feature = "tls"))]
+    pub(crate) fn own_tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// Speaks no TLS, whatever was said before.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn without_tls(mut self) -> Self {
+        self.tls = None;
+        self
+    }
+
     /// Listens there, and at every other place that is named; 127.0.0.1:8000 if none is.
     pub fn listen(mut self, listen: Listen) -> Self {
         self.listen.push(listen);

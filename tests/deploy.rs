@@ -8,6 +8,7 @@ mod files;
 mod paste;
 mod registered;
 mod secrets;
+mod tls;
 
 use purlin::deploy::{Deploy, Deployment, Graph, NoOptions, Registry};
 use purlin::{BoxService, Config, Request, Response, Router, Service, any, get, handler, text};

@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
 /// An authority, and what it has signed.
-struct Authority {
+pub(crate) struct Authority {
     folder: Folder,
     openssl: PathBuf,
 }
 
 impl Authority {
     /// `None` where there is no openssl.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let Some(openssl) = program("openssl") else {
             left_out("the tests of TLS", "install openssl");
             return None;
@@ -44,7 +44,7 @@ impl Authority {
     }
 
     /// The files of a certificate for these names.
-    fn sign(&self, file: &str, names: &[&str]) -> [PathBuf; 2] {
+    pub(crate) fn sign(&self, file: &str, names: &[&str]) -> [PathBuf; 2] {
         let names: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
         let names = names.join(",");
         self.make(&format!(
@@ -59,7 +59,7 @@ impl Authority {
         Tls::new(certificate, key)
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
 
@@ -68,7 +68,7 @@ impl Authority {
     }
 
     /// A client that trusts it.
-    fn client(&self, alpn: &[&str]) -> tokio_rustls::TlsConnector {
+    pub(crate) fn client(&self, alpn: &[&str]) -> tokio_rustls::TlsConnector {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.certificate("ca")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -79,13 +79,13 @@ impl Authority {
         tokio_rustls::TlsConnector::from(Arc::new(config))
     }
 
-    async fn connect(&self, address: SocketAddr, name: &str) -> TlsStream<TcpStream> {
+    pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> TlsStream<TcpStream> {
         let io = TcpStream::connect(address).await.unwrap();
         self.client(&[]).connect(ServerName::try_from(name.to_owned()).unwrap(), io).await.unwrap()
     }
 
     /// The certificate that is shown for a name, whether it is for that or not.
-    async fn shown(&self, address: SocketAddr, name: Option<&str>) -> String {
+    pub(crate) async fn shown(&self, address: SocketAddr, name: Option<&str>) -> String {
         let mut command = tokio::process::Command::new(&self.openssl);
         command.args(["s_client", "-connect", &address.to_string()]);
         match name {
@@ -128,7 +128,7 @@ fn app() -> impl Service + 'static {
     Stack::new().app(Router::new().route("/", get(how)))
 }
 
-async fn ask(io: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> String {
+pub(crate) async fn ask(io: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     answer(io).await

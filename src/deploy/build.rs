@@ -848,5 +848,5 @@ pub(super) fn server(resolved: &Resolved<'_>, base: crate::Server) -> Result<cra
     let factory = at.deployment.registry.find(name, Kind::Server, place, &resolved.title)?;
     let options = resolved.options_for(factory)?;
     let section = Section { at, resolved };
-    builtin::server(section.read(&options)?, base).map_err(|error| section.failed(error))
+    builtin::server(section.read(&options)?, base, &section).map_err(|error| section.failed(error))
 }

@@ -121,6 +121,27 @@ impl Tls {
         self
     }
 
+    /// The same with another first certificate.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn first(mut self, certificate: PathBuf, key: PathBuf) -> Self {
+        self.pairs[0] = Pair { certificate, key };
+        self
+    }
+
+    /// The same with the first certificate only.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn alone(mut self) -> Self {
+        self.pairs.truncate(1);
+        self
+    }
+
+    /// Redirects from there, and from no other place that was named before.
+    #[cfg(feature = "deploy")]
+    pub(crate) fn only_redirect_from(mut self, listen: &[Listen]) -> Self {
+        self.redirect_from = listen.to_vec();
+        self
+    }
+
     /// Reads the files.
     pub(super) fn load(&self) -> Result<Arc<Certificates>> {
         Certificates::load(self.pairs.clone()).map(Arc::new)

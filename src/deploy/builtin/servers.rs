@@ -2,12 +2,17 @@
 
 use super::{Count, Limit, Time, given};
 use crate::config::units;
-use crate::config::{Listen, Runtime};
+use crate::config::{Listen, Runtime, TlsFiles};
+use crate::deploy::build::Section;
 use crate::deploy::registry::{Registry, fields_of};
+#[cfg(feature = "tls")]
+use crate::server::Tls;
 use crate::{Error, Result, Server};
 use serde::de::{SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Registers it.
 pub(super) fn register(registry: Registry) -> Registry {
@@ -22,7 +27,7 @@ pub(super) fn register(registry: Registry) -> Registry {
     })
 }
 
-/// The options of a server: those of `[server]` in the configuration, and the two by which Paste's files say where.
+/// The options of a server: those of `[server]` and `[server.tls]` in the configuration, and the two by which Paste's files say where.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::deploy) struct ServerOptions {
@@ -41,6 +46,14 @@ pub(in crate::deploy) struct ServerOptions {
     max_header_bytes: Option<Buffer>,
     processes: Option<bool>,
     prefork: Option<Count>,
+    // Those of TLS are known without the feature, too: it is what is missing then.
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    more: Option<BTreeMap<String, TlsFiles>>,
+    handshake_timeout: Option<Limit>,
+    max_handshakes: Option<Count>,
+    look_every: Option<Limit>,
+    redirect_from: Option<Listens>,
 }
 
 /// One place, a list of them, or words: a line of a file for Waitress has several.
@@ -97,7 +110,7 @@ fn server_options(registry: Registry) -> Registry {
         .option("host", "\"127.0.0.1\"", "an IP address or `localhost`, instead of `listen`")
         .option("port", "8000", "a port, instead of `listen`")
         .option("runtime", "\"shared\"", "how the cores are used: \"shared\" or \"per-core\"")
-        .option("http2", "true", "HTTP/2 by prior knowledge, with the feature `http2`")
+        .option("http2", "true", "HTTP/2, with the feature `http2`: with TLS by ALPN, without it by prior knowledge")
         .option("header_timeout", "\"15s\"", "for the head of a request to arrive")
         .option("body_timeout", "\"30s\"", "for the next piece of a request's body to arrive")
         .option("idle_timeout", "\"75s\"", "for the next request on a connection")
@@ -108,10 +121,18 @@ fn server_options(registry: Registry) -> Registry {
         .option("max_header_bytes", "\"64 KiB\"", "of one request")
         .option("prefork", "1", "how many processes serve the same sockets, on unix")
         .option("processes", "false", "whether other processes serve the same site, here or on other machines")
+        .option("certificate", "\"\"", "its file, for https, with the feature `tls`; empty for none")
+        .option("key", "\"\"", "the file of its key")
+        .option("more", "{}", "further certificates by a name of their own: `certificate` and `key` of each")
+        .option("handshake_timeout", "\"10s\"", "for the handshake of TLS")
+        .option("max_handshakes", "1024", "under way at the same time")
+        .option("look_every", "\"60s\"", "how often the files of TLS are looked at, and used if they have changed")
+        .option("redirect_from", "[]", "where plain http is sent to https: one place, or a list")
 }
 
 /// `server`, with these options.
-pub(in crate::deploy) fn server(options: ServerOptions, server: Server) -> Result<Server> {
+pub(in crate::deploy) fn server(options: ServerOptions, server: Server, section: &Section<'_>) -> Result<Server> {
+    let server = secured(&options, server, section)?;
     let server = given!(
         server,
         options: runtime, http2, header_timeout as |limit: Limit| limit.0, body_timeout as |limit: Limit| limit.0,
@@ -134,4 +155,87 @@ pub(in crate::deploy) fn server(options: ServerOptions, server: Server) -> Resul
             Ok(server.only_at(&[Listen::Tcp((address, port.unwrap_or(8000)).into())]))
         }
     }
+}
+
+/// `server`, with TLS as these options have it. What they leave out is as it was.
+fn secured(options: &ServerOptions, server: Server, section: &Section<'_>) -> Result<Server> {
+    let ServerOptions { handshake_timeout, max_handshakes, look_every, redirect_from, more, .. } = options;
+    let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    let (certificate, key) = (given(&options.certificate), given(&options.key));
+    let all = [
+        ("certificate", certificate.is_some()),
+        ("key", key.is_some()),
+        ("more", more.is_some()),
+        ("handshake_timeout", handshake_timeout.is_some()),
+        ("max_handshakes", max_handshakes.is_some()),
+        ("look_every", look_every.is_some()),
+        ("redirect_from", redirect_from.is_some()),
+    ];
+    let first = all.into_iter().find_map(|(name, is_set)| is_set.then_some(name));
+    match first {
+        Some(first) if certificate.is_none() && options.certificate.is_some() => {
+            let problem = format!("`certificate` is empty, which is for a server without TLS, and `{first}` is set");
+            Err(Error::internal(problem))
+        }
+        Some(_) if certificate.is_some() != key.is_some() => {
+            let [is, is_not] = if key.is_some() { ["key", "certificate"] } else { ["certificate", "key"] };
+            Err(Error::internal(format!("`{is}` is set, and `{is_not}` is not: expected both")))
+        }
+        Some(first) => with_tls(options, certificate.zip(key), first, server, section),
+        None if options.certificate.is_some() => Ok(server.without_tls()),
+        None => Ok(server),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(
+    _: &ServerOptions,
+    _: Option<(PathBuf, PathBuf)>,
+    first: &str,
+    _: Server,
+    _: &Section<'_>,
+) -> Result<Server> {
+    Err(Error::internal(format!("`{first}` is set, and this build speaks no TLS: switch on Purlin's feature `tls`")))
+}
+
+#[cfg(feature = "tls")]
+fn with_tls(
+    options: &ServerOptions,
+    files: Option<(PathBuf, PathBuf)>,
+    first: &str,
+    server: Server,
+    section: &Section<'_>,
+) -> Result<Server> {
+    // Where nobody may look, it may be; what the server makes of it is said when it starts.
+    let file = |option: &str, path: PathBuf| match section.path(option, path) {
+        path if matches!(path.try_exists(), Ok(false)) => {
+            Err(Error::internal(format!("`{option}`: there is no file {}", path.display())))
+        }
+        path => Ok(path),
+    };
+    let files = files.map(|(certificate, key)| Ok::<_, Error>((file("certificate", certificate)?, file("key", key)?)));
+    let tls = match (files.transpose()?, server.own_tls()) {
+        (Some((certificate, key)), Some(tls)) => tls.clone().first(certificate, key),
+        (Some((certificate, key)), None) => Tls::new(certificate, key),
+        (None, Some(tls)) => tls.clone(),
+        (None, None) => {
+            let problem = format!("`{first}` is set, and there is no `certificate`, here or in `[server.tls]`");
+            return Err(Error::internal(problem));
+        }
+    };
+    let mut tls = given!(
+        tls,
+        options: handshake_timeout as |limit: Limit| limit.0, max_handshakes as |count: Count| count.0,
+        look_every as |limit: Limit| limit.0
+    );
+    if let Some(more) = &options.more {
+        tls = tls.alone();
+        for files in more.values() {
+            tls = tls.also(file("more", files.certificate.clone())?, file("more", files.key.clone())?);
+        }
+    }
+    if let Some(Listens(places)) = &options.redirect_from {
+        tls = tls.only_redirect_from(places);
+    }
+    Ok(server.tls(tls))
 }
