@@ -165,6 +165,13 @@ impl<'a> Sources<'a> {
         lines.clone()
     }
 
+    /// How many characters the word has that stands there.
+    pub(crate) fn word(&self, file: &str, line: u64, column: u64) -> usize {
+        let lines = self.lines(file);
+        let text = lines.as_ref().and_then(|lines| lines.get(line as usize - 1)).map_or("", String::as_str);
+        text.chars().skip(column as usize - 1).take_while(|letter| letter.is_alphanumeric() || *letter == '_').count()
+    }
+
     pub(crate) fn place(&self, file: &str, line: u64, column: u64) -> Json {
         let path = self.workspace.join(file);
         json!({"file": file, "line": line, "column": column, "link": self.editor.link(&path.to_string_lossy(), line, column)})

@@ -20,6 +20,12 @@ fn main() {
         eprintln!("error: config/development.toml:1:1: a \x1b[1mbroken\x1b[0m setting\n  |\n1 | broken");
         std::process::exit(1);
     }
+    if config.contains("apart") {
+        eprintln!("error: the site does not fit together\n  - the layer Csrf (src/main.rs:3:10) needs `Session`, which Sessions \
+            provides further in: move the line src/main.rs:2:5 above src/main.rs:3:10\n  - the handler of GET / (src/main.rs:5:4) \
+            needs `Book`, which no layer above it provides: add `.layer(State(…))` with a value of it");
+        std::process::exit(1);
+    }
     while config.contains("slow") && !std::path::Path::new("start").exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
@@ -230,6 +236,7 @@ fn a_site_that_does_not_start_says_why_and_is_started_again_when_it_can_be() {
     has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "tiny does not start: exit status 1", "a broken setting"]);
     let page = dev.page("/");
     has(&page, &["a broken setting", "config/development.toml:1:1", "broken = true", "class=\"hit\""]);
+    has(&page, &["As the terminal has it <code>purlin dev</code>"]);
     scratch.write("config/development.toml", "");
     has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
     // It ends by itself, in the middle of a request.
@@ -238,6 +245,35 @@ fn a_site_that_does_not_start_says_why_and_is_started_again_when_it_can_be() {
     has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "cargo cannot build it"]);
     site(&scratch);
     has(&dev.get("/", "*/*"), &["HTTP/1.1 200", "one"]);
+}
+
+#[test]
+fn a_site_that_does_not_fit_together_says_what_to_move_and_to_add() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    scratch.write("config/development.toml", "apart = true\n");
+    let dev = Dev::start(&scratch, &[]);
+    has(&dev.get("/", "*/*"), &["HTTP/1.1 500", "the site does not fit together\n  - the layer Csrf"]);
+    let page = dev.page("/");
+    has(&page, &["<strong>tiny does not start: the site does not fit together</strong>", "white-space: pre-wrap"]);
+    let link = |place: &str| {
+        format!("<a href=\"zed://file{}/src/main.rs:{place}\">src/main.rs:{place}</a>", scratch.path().display())
+    };
+    let title = format!(
+        "<h1>the layer Csrf ({}) needs <code>Session</code>, which Sessions provides further in</h1>",
+        link("3:10")
+    );
+    let remedy = format!("<b>to do</b> move the line {} above {}</p>", link("2:5"), link("3:10"));
+    let second = format!(
+        "<h2>the handler of GET / ({}) needs <code>Book</code>, which no layer above it provides</h2>",
+        link("5:4")
+    );
+    has(&page, &[&title, &remedy, &second, "<b>to do</b> add <code>.layer(State(…))</code> with a value of it</p>"]);
+    // Both lines of the first, and what is marked in them.
+    has(&page, &["use std::net::{TcpListener, TcpStream};", "<b>---</b>", "<b>^^^^</b>"]);
+    let json = dev.get("/", "application/json");
+    let body: serde_json::Value = serde_json::from_str(json.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(body["problems"][0]["remedy"], "move the line src/main.rs:2:5 above src/main.rs:3:10");
 }
 
 #[test]
