@@ -837,7 +837,7 @@ fn defaults(environment: &Environment) -> Node {
         tree.overlay(read(include_str!("config/development.toml")));
     }
     #[cfg(feature = "opentelemetry")]
-    tree.overlay(read("traces = { endpoint = '', secret_headers = '', service = '', sample = 1.0 }"));
+    tree.overlay(read(include_str!("config/traces.toml")));
     #[cfg(feature = "cache")]
     tree.overlay(read(include_str!("config/cache.toml")));
     #[cfg(any(feature = "database", feature = "redis"))]

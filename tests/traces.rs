@@ -691,6 +691,17 @@ async fn lines_of_the_log_have_the_ids_of_the_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_are_compressed_if_that_is_wanted() {
+    let collector = Collector::start().await;
+    log_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.address), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]).await;
+    let got = collector.got.lock().unwrap();
+    assert_eq!(
+        (&got[0].0.headers()["content-encoding"], &got[0].1[..2]),
+        (&HeaderValue::from_static("gzip"), &[0x1f, 0x8b][..])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_is_told_once_and_costs_only_spans() {
     // Nobody listens there: it is taken, and given back.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -378,7 +378,8 @@ fn a_broken_file_is_answered_with_the_place_and_what_was_expected() {
 
 /// A message as it is without the keys that features bring.
 fn plain(message: &str) -> String {
-    ["`cache`, ", "`database`, ", "`sessions`, "].iter().fold(message.to_owned(), |text, key| text.replace(key, ""))
+    let keys = ["`cache`, ", "`database`, ", "`sessions`, ", "`traces`, "];
+    keys.iter().fold(message.to_owned(), |text, key| text.replace(key, ""))
 }
 
 #[test]
@@ -465,7 +466,7 @@ fn every_value_says_where_it_comes_from() {
         .unwrap();
     let mut lines: Vec<String> =
         config.values().iter().map(|v| format!("{} = {} ({})", v.key, v.value, v.source)).collect();
-    lines.retain(|line| !["cache.", "database.", "sessions."].iter().any(|table| line.starts_with(table)));
+    lines.retain(|line| !["cache.", "database.", "sessions.", "traces."].iter().any(|table| line.starts_with(table)));
     assert_eq!(
         lines,
         [

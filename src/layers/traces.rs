@@ -48,7 +48,7 @@ use std::time::Duration;
 pub struct Traces {
     from: From,
     public: bool,
-    redaction: Redaction,
+    redaction: Arc<Redaction>,
     made: OnceLock<Made>,
     routes: OnceLock<Paths<Arc<str>>>,
 }
@@ -90,7 +90,7 @@ impl Traces {
     }
 
     fn made(from: From, made: OnceLock<Made>) -> Self {
-        Self { from, public: false, redaction: Redaction::new(), made, routes: OnceLock::new() }
+        Self { from, public: false, redaction: Arc::default(), made, routes: OnceLock::new() }
     }
 
     /// Whether strangers ask, and not a proxy or a service of one's own: off by default.
@@ -103,7 +103,7 @@ impl Traces {
 
     /// What of a query is hidden, besides what [`Redaction`] hides by itself.
     pub fn redact(mut self, redaction: Redaction) -> Self {
-        self.redaction = redaction;
+        self.redaction = Arc::new(redaction);
         self
     }
 }

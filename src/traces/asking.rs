@@ -10,6 +10,7 @@ use crate::{Error, Response};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
+use std::sync::Arc;
 
 /// A request to another server, by the semantic conventions for HTTP clients. Where no span is made here it is nothing, and the headers
 /// stay those that the client sent.
@@ -42,7 +43,7 @@ impl Asking {
             }
             builder = builder.with_attributes(attributes);
         }
-        let running = Running::begin(&maker, builder, &parent);
+        let running = Running::begin(&maker, builder, &parent, Arc::default());
         {
             let _here = running.context.clone().attach();
             tell(headers);
@@ -53,7 +54,7 @@ impl Asking {
     /// The span ends with the body of this; from 400 on it is a failure of who asked.
     pub(crate) fn answered(self, response: Response) -> Response {
         match self.0 {
-            Some(running) => running.answered(response, 400, &Redaction::new()),
+            Some(running) => running.answered(response, 400),
             None => response,
         }
     }

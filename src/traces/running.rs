@@ -11,14 +11,15 @@ use std::sync::Arc;
 /// A span that ends when this is dropped.
 pub(super) struct Running {
     pub(super) context: Context,
+    redaction: Arc<Redaction>,
     /// The head of an answer is there, or the reason why there is none.
     answered: bool,
 }
 
 impl Running {
-    pub(super) fn begin(maker: &Maker, builder: SpanBuilder, parent: &Context) -> Self {
+    pub(super) fn begin(maker: &Maker, builder: SpanBuilder, parent: &Context, redaction: Arc<Redaction>) -> Self {
         let span = maker.0.build_with_context(builder, parent);
-        Self { context: parent.with_span(span), answered: false }
+        Self { context: parent.with_span(span), redaction, answered: false }
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -26,7 +27,7 @@ impl Running {
     }
 
     /// There is an answer, which is a failure from this status on.
-    pub(super) fn answered(mut self, response: Response, failure: u16, redaction: &Redaction) -> Response {
+    pub(super) fn answered(mut self, response: Response, failure: u16) -> Response {
         self.answered = true;
         let status = response.status().as_u16();
         let span = self.context.span();
@@ -39,7 +40,7 @@ impl Running {
                 span.set_status(Status::error(""));
                 if let Some(error) = error {
                     let report = response.extensions().get::<Arc<Report>>();
-                    let cause = report.map_or_else(|| one_line(error, redaction), |report| report.one_line());
+                    let cause = report.map_or_else(|| one_line(error, &self.redaction), |report| report.one_line());
                     exception(&self.context, error, cause);
                 }
             }
@@ -56,11 +57,16 @@ impl Running {
     #[cfg(feature = "proxy")]
     pub(super) fn failed(mut self, error: &Error) {
         self.answered = true;
+        self.broken(error);
+    }
+
+    /// It ends by this.
+    fn broken(&self, error: &Error) {
         let span = self.context.span();
         if span.is_recording() {
             span.set_attribute(KeyValue::new("error.type", kind(Some(error), error.status().as_u16())));
             span.set_status(Status::error(""));
-            exception(&self.context, error, one_line(error, &Redaction::new()));
+            exception(&self.context, error, one_line(error, &self.redaction));
         }
     }
 }
@@ -86,12 +92,7 @@ impl Watch for Sending {
     }
 
     fn failed(&mut self, error: &Error) {
-        let span = self.0.context.span();
-        if span.is_recording() {
-            span.set_attribute(KeyValue::new("error.type", kind(Some(error), error.status().as_u16())));
-            span.set_status(Status::error(""));
-            exception(&self.0.context, error, one_line(error, &Redaction::new()));
-        }
+        self.0.broken(error);
     }
 }
 

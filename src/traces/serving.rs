@@ -15,12 +15,9 @@ use opentelemetry::{Context, KeyValue, StringValue};
 use std::sync::Arc;
 
 /// A request that is being answered, by the semantic conventions for HTTP servers (stable, 1.23 and later).
-pub(crate) struct Serving<'a> {
-    running: Running,
-    redaction: &'a Redaction,
-}
+pub(crate) struct Serving(Running);
 
-impl<'a> Serving<'a> {
+impl Serving {
     /// Begins the span. `from` is who asked; with `public` it is a stranger, to whose trace there is a link only.
     pub(crate) fn begin(
         maker: &Maker,
@@ -29,7 +26,7 @@ impl<'a> Serving<'a> {
         from: Option<&TraceContext>,
         route: Option<&Arc<str>>,
         public: bool,
-        redaction: &'a Redaction,
+        redaction: &Arc<Redaction>,
     ) -> Self {
         // One within another, in the same process, is part of it.
         let outer = Context::map_current(|here| (here.get::<Maker>().is_some()).then(|| here.clone()));
@@ -60,23 +57,23 @@ impl<'a> Serving<'a> {
         if let Some(link) = link {
             builder = builder.with_links(vec![link]);
         }
-        let serving = Self { running: Running::begin(maker, builder, &parent), redaction };
-        if serving.running.is_recording() {
-            serving.describe(req);
+        let serving = Self(Running::begin(maker, builder, &parent, redaction.clone()));
+        if serving.0.is_recording() {
+            serving.describe(req, redaction);
         }
         serving
     }
 
     /// All else that is known of the request.
-    fn describe(&self, req: &Request) {
-        let span = self.running.context.span();
+    fn describe(&self, req: &Request, redaction: &Redaction) {
+        let span = self.0.context.span();
         let mut attributes = Vec::with_capacity(8);
         if known(req.method()).is_none() {
             attributes.push(KeyValue::new("http.request.method_original", short(req.method().as_str())));
         }
         let uri = original_uri(req);
         if let Some(query) = uri.query() {
-            attributes.push(KeyValue::new("url.query", redacted(query, self.redaction)));
+            attributes.push(KeyValue::new("url.query", redacted(query, redaction)));
         }
         let host = req.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
         // A user has no business there.
@@ -108,12 +105,12 @@ impl<'a> Serving<'a> {
 
     /// In which the request is answered.
     pub(crate) fn context(&self) -> &Context {
-        &self.running.context
+        &self.0.context
     }
 
     /// The span ends with the body of this.
     pub(crate) fn answered(self, response: Response) -> Response {
-        self.running.answered(response, 500, self.redaction)
+        self.0.answered(response, 500)
     }
 }
 
