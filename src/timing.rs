@@ -42,7 +42,7 @@ use {
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let page = purlin::testing::Client::new(app).get("/").await;
 /// if cfg!(debug_assertions) {
-///     page.assert_contains("RequestIds (src/");
+///     page.assert_contains("RequestIds (");
 /// } else {
 ///     page.assert_contains("nobody looked");
 /// }
@@ -307,7 +307,7 @@ fn handler_name(route: Option<&RouteInfo>, method: &Method) -> String {
     let path: Vec<&str> = handler.map_or("handler", |handler| *handler).rsplitn(3, "::").collect();
     match path[..] {
         [name, module, ..] => format!("{module}::{name}"),
-        [ref name @ ..] => name.concat(),
+        _ => path.concat(),
     }
 }
 
