@@ -26,7 +26,7 @@ use front::Front;
 use page::Pages;
 use project::{Dependencies, NoProject, Project};
 use site::{Site, Upstream};
-use state::{Busy, Shown, State, Step};
+use state::{Shown, State, Step};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -393,9 +393,9 @@ impl Dev {
 
     fn busy(&mut self, step: Step) {
         let old = self.serving.as_ref().map(|(_, upstream, _)| upstream.clone());
-        self.state.send_modify(|state| state.shown = Shown::Busy(Busy { step, old }));
+        self.state.send_modify(|state| state.busy(step, old));
         self.progress.send_modify(|progress| {
-            progress.done = 0;
+            (progress.done, progress.fresh) = (0, 0);
             progress.now.clear();
         });
     }

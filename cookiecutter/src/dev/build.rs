@@ -18,10 +18,29 @@ use tokio::sync::{mpsc, watch as latest};
 pub(crate) struct Progress {
     /// Packages that are compiled.
     pub(crate) done: usize,
-    /// Of so many, where that is known.
+    /// Packages that are as they were built before.
+    pub(crate) fresh: usize,
+    /// How many there are of both, where that is known.
     pub(crate) all: Option<usize>,
     /// What cargo said last: `Compiling tera v2.4.0`.
     pub(crate) now: String,
+}
+
+impl Progress {
+    /// How many there are to compile, as far as that is known by now: cargo names first what is up to date.
+    pub(crate) fn to_compile(&self) -> Option<usize> {
+        self.all.filter(|_| self.done + self.fresh > 0).map(|all| all.saturating_sub(self.fresh).max(self.done))
+    }
+
+    /// `3 of 70 crates`; empty while nothing is known.
+    pub(crate) fn crates(&self) -> String {
+        let crates = |count: usize| if count == 1 { "crate" } else { "crates" };
+        match (self.done, self.to_compile()) {
+            (0, None | Some(0)) => String::new(),
+            (done, Some(all)) => format!("{done} of {all} {}", crates(all)),
+            (done, None) => format!("{done} {}", crates(done)),
+        }
+    }
 }
 
 /// How it ended.
@@ -129,8 +148,12 @@ pub(crate) async fn build(
                 let _ =
                     words.send(Word::Rendered(if options.colours { rendered.clone() } else { ansi::plain(rendered) }));
             }
-            let done = built.packages.len();
-            progress.send_if_modified(|progress| std::mem::replace(&mut progress.done, done) != done);
+            let (done, fresh) = (built.packages.len(), built.up_to_date.len());
+            progress.send_if_modified(|progress| {
+                let before =
+                    (std::mem::replace(&mut progress.done, done), std::mem::replace(&mut progress.fresh, fresh));
+                before != (done, fresh)
+            });
         }
     };
     let stderr = child.stderr.take();
@@ -172,6 +195,8 @@ pub(crate) async fn build(
 struct Collected<'a> {
     project: &'a Project,
     packages: HashSet<String>,
+    /// Those of which nothing was compiled.
+    up_to_date: HashSet<String>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     executable: Option<PathBuf>,
@@ -180,7 +205,8 @@ struct Collected<'a> {
 
 impl<'a> Collected<'a> {
     fn new(project: &'a Project) -> Self {
-        Self { project, packages: HashSet::new(), errors: vec![], warnings: vec![], executable: None, fresh: false }
+        let (packages, up_to_date) = (HashSet::new(), HashSet::new());
+        Self { project, packages, up_to_date, errors: vec![], warnings: vec![], executable: None, fresh: false }
     }
 
     /// Returns a message that has not been there before.
@@ -192,7 +218,13 @@ impl<'a> Collected<'a> {
                     |kind: &str| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|other| other == kind));
                 // A package's build script comes before the package.
                 if !is("custom-build") {
-                    self.packages.insert(message["package_id"].as_str()?.to_owned());
+                    let package = message["package_id"].as_str()?.to_owned();
+                    if message["fresh"] != true {
+                        self.up_to_date.remove(&package);
+                        self.packages.insert(package);
+                    } else if !self.packages.contains(&package) {
+                        self.up_to_date.insert(package);
+                    }
                 }
                 if is("bin") && target["name"] == self.project.bin.as_str() {
                     self.executable = message["executable"].as_str().map(PathBuf::from);
@@ -266,16 +298,40 @@ mod tests {
     fn packages_are_counted_once_and_build_scripts_not_at_all() {
         let project = project();
         let mut built = Collected::new(&project);
-        for (package, kind) in
-            [("a", "custom-build"), ("a", "lib"), ("b", "proc-macro"), ("site 0.1", "lib"), ("site 0.1", "bin")]
-        {
+        for (package, kind, fresh) in [
+            ("a", "custom-build", false),
+            ("a", "lib", false),
+            ("b", "proc-macro", true),
+            ("c", "lib", true),
+            ("site 0.1", "lib", true),
+            ("site 0.1", "bin", false),
+        ] {
             let message = json!({"reason": "compiler-artifact", "package_id": package,
-                "target": {"kind": [kind], "name": "site"}, "executable": "/t/debug/site", "fresh": true});
+                "target": {"kind": [kind], "name": "site"}, "executable": "/t/debug/site", "fresh": fresh});
             assert!(built.take(&message).is_none());
         }
-        assert_eq!(built.packages.len(), 3);
+        assert_eq!((built.packages.len(), built.up_to_date.len()), (2, 2));
         assert_eq!(built.executable.unwrap(), PathBuf::from("/t/debug/site"));
-        assert!(built.fresh);
+        assert!(!built.fresh);
+    }
+
+    #[test]
+    fn what_is_up_to_date_is_not_to_be_compiled() {
+        for (done, fresh, all, expected) in [
+            (3, 0, Some(70), "3 of 70 crates"),
+            (0, 69, Some(70), "0 of 1 crate"),
+            (1, 69, Some(70), "1 of 1 crate"),
+            (0, 70, Some(70), ""),
+            (0, 0, Some(70), ""),
+            // There may be more than were expected.
+            (71, 0, Some(70), "71 of 71 crates"),
+            (3, 71, Some(70), "3 of 3 crates"),
+            (0, 5, None, ""),
+            (1, 5, None, "1 crate"),
+        ] {
+            let progress = Progress { done, fresh, all, now: String::new() };
+            assert_eq!(progress.crates(), expected, "{progress:?}");
+        }
     }
 
     #[test]

@@ -230,14 +230,14 @@ impl Front {
         let mut response = if !asker.may_see {
             asker.stranger(STATUS, "The site is being built")
         } else if asker.wants == Wants::Html {
-            self.pages.building(&progress, busy.step, settled, asker.renew(self.reload)).into_response(STATUS, asker)
+            self.pages.building(&progress, busy, settled, asker.renew(self.reload)).into_response(STATUS, asker)
         } else {
             let what = match busy.step {
                 Step::Building => "is being built",
                 Step::Starting => "is starting",
             };
-            let how = match progress.all {
-                Some(all) if busy.step == Step::Building => format!(", {} of {all} crates done", progress.done),
+            let how = match progress.crates() {
+                crates if busy.step == Step::Building && !crates.is_empty() => format!(", {crates} done"),
                 _ => String::new(),
             };
             let waited = super::trouble::seconds(self.hold);

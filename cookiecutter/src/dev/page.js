@@ -10,11 +10,11 @@ const watch = () => {
     if (event.data !== page.page) { live.close(); renew(); }
   });
   live.addEventListener("progress", (event) => {
-    const { done, all, now } = JSON.parse(event.data);
+    const { done, all, count, now } = JSON.parse(event.data);
     if (at("status")) at("status").textContent = at("status").dataset.busy;
     if (!at("bar")) return;
     at("now").textContent = now;
-    if (done || all) at("count").textContent = all ? `${done} of ${all} crates` : `${done} crates`;
+    at("count").textContent = count;
     if (all) { at("bar").max = all; at("bar").value = done; }
   });
   // The browser asks again by itself, unless it was refused.

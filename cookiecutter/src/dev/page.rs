@@ -4,14 +4,13 @@ use super::build::Progress;
 use super::diagnostics::Sources;
 use super::editor::Editor;
 use super::front::{Html, Renew};
-use super::state::{Step, random};
+use super::state::{Busy, Step, random};
 use super::tour::tour;
 use super::trouble::Trouble;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment};
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
-use std::time::Instant;
 
 const HEAD: &str = include_str!("head.html");
 const TROUBLE: &str = include_str!("trouble.html");
@@ -27,7 +26,6 @@ pub(crate) struct Pages {
     name: String,
     /// Of this run: the next one has other pages.
     session: String,
-    begun: Instant,
 }
 
 impl Pages {
@@ -40,7 +38,7 @@ impl Pages {
             Ok(out.write_str(&if value.is_safe() { text } else { escape(&text) })?)
         });
         environment.add_filter("ticks", |text: &str| Value::from_safe_string(ticks(text)));
-        Self { environment, editor, folder, name, session: random(), begun: Instant::now() }
+        Self { environment, editor, folder, name, session: random() }
     }
 
     /// Which page it is that is shown after so many were settled.
@@ -52,12 +50,12 @@ impl Pages {
         self.render(TROUBLE, settled, renew, &trouble.view)
     }
 
-    pub(crate) fn building(&self, progress: &Progress, step: Step, settled: u64, renew: Renew) -> Html {
+    pub(crate) fn building(&self, progress: &Progress, busy: &Busy, settled: u64, renew: Renew) -> Html {
         let view = json!({
             "title": format!("{} is being built", self.name),
             "first": settled == 0,
-            "progress": Self::numbers(progress, step),
-            "elapsed": self.begun.elapsed().as_secs(),
+            "progress": Self::numbers(progress, busy.step),
+            "elapsed": busy.since.elapsed().as_secs(),
             "tour": tour(&self.folder, &Sources::new(&self.folder, &self.editor)),
             "refresh": 2,
         });
@@ -70,10 +68,10 @@ impl Pages {
     }
 
     fn numbers(progress: &Progress, step: Step) -> Json {
-        let all = progress.all.map(|all| all.max(progress.done));
         json!({
             "done": progress.done,
-            "all": all,
+            "all": progress.to_compile(),
+            "count": progress.crates(),
             "now": if step == Step::Starting { "starting it" } else { progress.now.as_str() },
         })
     }
@@ -137,9 +135,14 @@ fn value(json: &Json) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     fn pages() -> Pages {
         Pages::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")), "<my> site".to_owned(), Editor::default())
+    }
+
+    fn busy(step: Step) -> Busy {
+        Busy { step, old: None, since: Instant::now().checked_sub(Duration::from_secs(7)).unwrap() }
     }
 
     #[test]
@@ -157,8 +160,8 @@ mod tests {
 
     #[test]
     fn the_building_page_says_how_far_it_is() {
-        let progress = Progress { done: 3, all: Some(70), now: "Compiling <serde>".to_owned() };
-        let page = pages().building(&progress, Step::Building, 0, Renew::Reload).text;
+        let progress = Progress { done: 3, fresh: 0, all: Some(70), now: "Compiling <serde>".to_owned() };
+        let page = pages().building(&progress, &busy(Step::Building), 0, Renew::Reload).text;
         for expected in [
             "3 of 70 crates",
             "Compiling &lt;serde&gt;",
@@ -169,11 +172,20 @@ mod tests {
             assert!(page.contains(expected), "{expected} in {page}");
         }
         assert!(!page.contains("<serde>") && !page.contains("undefined"));
+        // One crate is built of those seventy.
+        let change = Progress { done: 0, fresh: 69, ..progress.clone() };
+        let page = pages().building(&change, &busy(Step::Building), 1, Renew::Reload).text;
+        assert!(page.contains("0 of 1 crate<") && page.contains("max=\"1\" value=\"0\""), "{page}");
         // There may be more than were expected.
-        let more = Progress { done: 71, ..progress };
+        let more = Progress { done: 71, ..progress.clone() };
         assert!(Pages::progress(&more, Step::Building).contains("\"all\":71"));
-        let page = pages().building(&more, Step::Starting, 1, Renew::Never).text;
-        assert!(page.contains("starting it") && !page.contains("<script") && !page.contains("refresh"));
+        let page = pages().building(&more, &busy(Step::Starting), 1, Renew::Never).text;
+        assert!(
+            page.contains("starting it")
+                && page.contains("data-since=\"7\"")
+                && !page.contains("<script")
+                && !page.contains("refresh")
+        );
     }
 
     #[test]
@@ -181,7 +193,7 @@ mod tests {
         let pages = pages();
         let (one, other) = (pages.id(1), pages.id(2));
         assert_ne!(one, other);
-        let html = pages.building(&Progress::default(), Step::Building, 1, Renew::Get);
+        let html = pages.building(&Progress::default(), &busy(Step::Building), 1, Renew::Get);
         assert!(html.text.contains(&format!("data-page=\"{one}\"")) && html.text.contains("data-renew=\"get\""));
         assert_eq!(html.text.matches(&format!("nonce=\"{}\"", html.nonce)).count(), 2);
         assert!(

@@ -93,9 +93,8 @@ impl Terminal {
             // A build that takes no time needs no line.
             tokio::time::sleep(Duration::from_millis(300)).await;
             loop {
-                let Progress { done, all, now } = progress.borrow_and_update().clone();
-                let count = all.map_or_else(|| done.to_string(), |all| format!("{done} of {}", all.max(done)));
-                screen.progress(&format!("building: {count} crates  {now}"));
+                let current = progress.borrow_and_update().clone();
+                screen.progress(&format!("building: {}  {}", current.crates(), current.now));
                 if progress.changed().await.is_err() {
                     return;
                 }
