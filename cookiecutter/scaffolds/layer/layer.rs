@@ -1,4 +1,4 @@
-//! `{{ name.pascal }}`: a header on every answer. What it does is yours to change.
+//! `{{ name.pascal }}`: a header on every answer of what stands below it. What it does is yours to change.
 
 use purlin::site::About;
 use purlin::{HeaderValue, Middleware, Request, Response, Result, Service};
@@ -6,7 +6,7 @@ use purlin::{HeaderValue, Middleware, Request, Response, Result, Service};
 /// The header that it sets.
 const HEADER: &str = "x-{{ name.kebab }}";
 
-/// Puts a header on every answer, on that of a failure too.
+/// Puts a header on every answer of what stands below it, on that of a failure too.
 #[derive(Clone, Debug)]
 pub struct {{ name.pascal }} {
     value: HeaderValue,

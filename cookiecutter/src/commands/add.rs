@@ -212,7 +212,8 @@ fn layer(site: &OwnSite, name: &Name) -> Result<Added, Failure> {
     let mut changes = Changes::of(&site.root);
     changes.create(format!("src/layers/{snake}.rs"), scaffolds.render(scaffold::LAYER)?)?;
     own_module(site, &mut changes, "layers", &snake, &scaffolds.render(scaffold::LAYERS)?)?;
-    let line = format!(".layer({pascal}::new(\"yes\")) // a header on every answer: x-{}", name.kebab());
+    let line =
+        format!(".layer({pascal}::new(\"yes\")) // a header on every answer from here inwards: x-{}", name.kebab());
     changes.edit(STACK, |text| {
         free_in(STACK, text, &pascal)?;
         let text = edit::with_import(text, &format!("crate::layers::{snake}"), &pascal);

@@ -134,6 +134,7 @@ fn a_layer_has_its_line_in_the_stack() {
     assert!(stack.contains("use crate::layers::rate_limit::RateLimit;\nuse crate::layers::stamp::Stamp;\n"), "{stack}");
     let limit = stack.find(".layer(RateLimit::new(").unwrap();
     let stamp = stack.find(".layer(Stamp::new(").unwrap();
+    assert!(stack.contains("// a header on every answer from here inwards: x-stamp\n"), "{stack}");
     assert!(limit < stamp && stamp < stack.find("// your layers here").unwrap(), "{stack}");
     let layers = read(&site, "src/layers/mod.rs");
     assert!(layers.ends_with("\n\npub mod rate_limit;\npub mod stamp;\n"), "{layers}");
