@@ -9,6 +9,7 @@ pub(crate) mod upgrade;
 
 use crate::failure::Failure;
 use crate::nearest::nearest;
+use crate::own_site::OwnSite;
 use crate::screen;
 use lexopt::Arg;
 use std::process::ExitCode;
@@ -47,6 +48,10 @@ impl Command {
     }
 }
 
+/// What a site's own program can do, which Purlin gives it.
+const OF_SITES: &[&str] =
+    &["serve", "routes", "stack", "layers", "config", "check", "request", "lint", "health", "restart", "migrate"];
+
 /// The command of this name.
 ///
 /// # Errors
@@ -55,6 +60,10 @@ impl Command {
 pub(crate) fn named(name: &str) -> Result<&'static Command, Failure> {
     COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
         let remedy = match nearest(name, COMMANDS.iter().map(|command| command.name)) {
+            _ if OF_SITES.contains(&name) => match OwnSite::find() {
+                Ok(_) => format!("the site itself has it: cargo run -- {name}"),
+                Err(_) => format!("a site has it, in its folder: cargo run -- {name}"),
+            },
             Some(near) => format!("did you mean purlin {near}?"),
             None => "purlin help lists them".to_owned(),
         };
@@ -64,6 +73,19 @@ pub(crate) fn named(name: &str) -> Result<&'static Command, Failure> {
 
 #[cfg(test)]
 mod tests {
+    /// In a package of its own the tool has no such file beside it.
+    #[test]
+    fn the_commands_of_sites_are_those_that_they_have() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/run/arguments.rs");
+        let Ok(source) = std::fs::read_to_string(file) else { return };
+        let (_, table) = source.split_once("const COMMANDS:").unwrap();
+        let table = table.split_once("\n];").unwrap().0;
+        let above_each = table.rsplit_once("Command::").unwrap().0.split("Command::");
+        let names = above_each.map(|above| above.rsplit('(').next().unwrap().split('"').nth(1).unwrap());
+        let found: Vec<&str> = names.filter(|name| *name != "help").collect();
+        assert_eq!(found, super::OF_SITES);
+    }
+
     #[test]
     fn every_help_has_its_options_and_an_example() {
         for command in super::COMMANDS {

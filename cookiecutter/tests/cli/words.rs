@@ -27,6 +27,7 @@ fn the_command_line_is_checked_before_anything_is_done() {
         (&[][..], &["there is no command", "new "][..]),
         (&["nwe", "x"], &["there is no command `nwe`", "did you mean purlin new?"]),
         (&["deploy"], &["there is no command `deploy`", "purlin help lists them"]),
+        (&["routes"], &["there is no command `routes`", "a site has it, in its folder: cargo run -- routes"]),
         (&["help", "nwe"], &["there is no command `nwe`"]),
         (&["help", "new", "new"], &["unexpected argument `new`"]),
         (&["--verson"], &["unknown option --verson", "did you mean --version?"]),
@@ -52,6 +53,16 @@ fn the_command_line_is_checked_before_anything_is_done() {
     ] {
         scratch.purlin(arguments).fails(2, messages);
         assert_eq!(scratch.names(), [""; 0], "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_of_the_site_is_told_as_one_inside_of_it() {
+    let scratch = Scratch::new();
+    scratch.write("Cargo.toml", "[package]\nname = \"site\"\n[dependencies]\npurlin = \"0\"\n");
+    for name in ["routes", "stack", "serve", "config", "check", "migrate"] {
+        let remedy = format!("the site itself has it: cargo run -- {name}");
+        scratch.purlin(&[name]).fails(2, &[&format!("there is no command `{name}`"), &remedy]);
     }
 }
 
