@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::fs;
 
 /// The first line that a program prints of itself; none if it is not there or fails.
 pub(crate) fn version_of(program: &str) -> Option<String> {
@@ -30,7 +32,6 @@ pub(crate) fn is_free(address: SocketAddr) -> io::Result<bool> {
 /// The process that listens at this port, as far as this user may know: its number and name.
 #[cfg(target_os = "linux")]
 pub(crate) fn listener(port: u16) -> Option<(u32, String)> {
-    use std::fs;
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -45,6 +46,23 @@ pub(crate) fn listener(port: u16) -> Option<(u32, String)> {
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some((id, name.trim().to_owned()))
     })
+}
+
+/// Whether a process is `purlin dev` in this folder or one below it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_dev_in(process: u32, folder: &Path) -> bool {
+    let process = Path::new("/proc").join(process.to_string());
+    let Ok(folder) = fs::canonicalize(folder) else { return false };
+    let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+    let mut words = arguments.split(|byte| *byte == 0);
+    let is_purlin = words.next().is_some_and(|program| program.ends_with(b"purlin"));
+    let serves = words.next() == Some(b"dev") || words.any(|word| word == b"--dev");
+    is_purlin && serves && fs::read_link(process.join("cwd")).is_ok_and(|at| at.starts_with(folder))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_dev_in(_: u32, _: &Path) -> bool {
+    false
 }
 
 #[cfg(not(target_os = "linux"))]

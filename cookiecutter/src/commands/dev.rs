@@ -63,6 +63,8 @@ fn run(command: &Command, arguments: lexopt::Parser) -> Result<ExitCode, Failure
 /// Serves the site of a folder.
 pub(crate) fn serve(folder: &Path, options: Options) -> Result<ExitCode, Failure> {
     let folder = folder.canonicalize().map_err(|cause| Failure::file("look into", folder, &cause))?;
+    // By which purlin doctor knows whose server it is.
+    std::env::set_current_dir(&folder).map_err(|cause| Failure::file("go to", &folder, &cause))?;
     dev::run(&folder, options)
 }
 

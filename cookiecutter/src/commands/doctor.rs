@@ -226,6 +226,10 @@ fn port(findings: &mut Findings, site: &OwnSite, environment: &str) -> Result<()
         Ok(true) => findings.ok("port", format!("{address} is free")),
         Ok(false) => {
             let (who, stop) = match machine::listener(address.port()) {
+                Some((id, _)) if machine::is_dev_in(id, &site.root) => {
+                    findings.ok("port", format!("{address} is where purlin dev serves this site, process {id}"));
+                    return Ok(());
+                }
                 Some((id, name)) => (format!(" by process {id}, {name}"), format!("kill {id}, or ")),
                 None => (String::new(), String::new()),
             };

@@ -434,6 +434,33 @@ fn a_request_that_has_waited_long_enough_is_told_so() {
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_doctor_knows_the_server_of_the_site_that_it_looks_at() {
+    let scratch = Scratch::new();
+    site(&scratch);
+    scratch.write("Cargo.toml", format!("{MANIFEST}[dependencies]\npurlin = {{ path = \"purlin\" }}\n"));
+    scratch.write("purlin/Cargo.toml", "[package]\nname = \"purlin\"\nversion = \"0.1.0\"\n");
+    scratch.write("purlin/src/lib.rs", "");
+    scratch.write("other/Cargo.toml", "[package]\nname = \"other\"\n[dependencies]\npurlin = \"0\"\n");
+    let dev = Dev::start(&scratch, &[]);
+    let found = |folder: &str| {
+        let folder = scratch.path().join(folder);
+        let config = format!("[server]\nlisten = \"{}\"\n", dev.address);
+        std::fs::create_dir_all(folder.join("config")).unwrap();
+        std::fs::write(folder.join("config/development.toml"), config).unwrap();
+        let mut doctor = purlin(&folder);
+        doctor.args(["doctor", "--no-build"]).env_remove("PURLIN_ENV").env_remove("PURLIN__SERVER__LISTEN");
+        let outcome = Outcome::of(&mut doctor);
+        outcome.out.lines().find(|line| line.contains("  port  ")).unwrap().to_owned()
+    };
+    let (address, id) = (dev.address, dev.child.id());
+    let own = found("");
+    has(&own, &["ok ", &format!("{address} is where purlin dev serves this site, process {id}")]);
+    let others = found("other");
+    has(&others, &["warning", &format!("{address} is taken by process {id}, purlin")]);
+}
+
 #[test]
 fn nothing_outlives_it() {
     let scratch = Scratch::new();
