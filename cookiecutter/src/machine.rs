@@ -4,13 +4,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::fs;
+use std::{env, fs};
 
 /// The first line that a program prints of itself; none if it is not there or fails.
 pub(crate) fn version_of(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Whether this program is what its name means in a shell.
+pub(crate) fn is_on_path() -> bool {
+    let Ok(own) = env::current_exe().and_then(fs::canonicalize) else { return true };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let name = format!("purlin{}", env::consts::EXE_SUFFIX);
+    let mut found = env::split_paths(&path).map(|folder| folder.join(&name)).filter(|file| file.is_file());
+    found.next().and_then(|file| fs::canonicalize(file).ok()) == Some(own)
 }
 
 /// `1.95.0` of `rustc 1.95.0 (…)`, as numbers that can be compared.

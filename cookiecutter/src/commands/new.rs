@@ -5,6 +5,7 @@ use crate::answers::Answers;
 use crate::failure::Failure;
 use crate::git::{self, Repository};
 use crate::interview;
+use crate::machine;
 use crate::place::Place;
 use crate::questions::{Given, Question, Questions, left_out};
 use crate::record::{self, Record};
@@ -314,6 +315,13 @@ fn next(target: &Path) -> String {
     let mut line = |command: &str, what: &str| text.push_str(&format!("  {}{what}\n", paint.bold(command)));
     if target != Path::new(".") {
         line(&format!("cd {}", quote_path(&target.to_string_lossy())), "");
+    }
+    if !machine::is_on_path() {
+        let install = match checkout() {
+            Some(clone) => format!("cargo install --path {}", quote_path(&format!("{clone}/cookiecutter"))),
+            None => "cargo install purlin-cli".to_owned(),
+        };
+        line(&install, "    puts this purlin on the PATH");
     }
     line("purlin dev", "    builds the site, serves it and says where; again at each change");
     line("cargo test", "    runs its tests");

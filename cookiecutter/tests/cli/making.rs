@@ -18,6 +18,31 @@ fn a_path_is_all_it_takes() {
 }
 
 #[test]
+fn a_tool_that_is_not_on_the_path_says_how_to_put_it_there() {
+    let scratch = Scratch::new();
+    let next = |path: &Path, site: &str| {
+        let made = Outcome::of(purlin(scratch.path()).args(["new", site, "--no-git"]).env("PATH", path)).succeeds();
+        made.out.split_once("\nnext:\n").unwrap().1.to_owned()
+    };
+    let own = Path::new(purlin(scratch.path()).get_program()).to_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let install = match fs::read_to_string(root.parent().unwrap().join("Cargo.toml")) {
+        Ok(text) if text.contains("\nname = \"purlin\"\n") => format!("cargo install --path {}", root.display()),
+        _ => "cargo install purlin-cli".to_owned(),
+    };
+    // Nobody of that name, and another one.
+    scratch.write("bin/purlin", "");
+    for (path, site) in [(scratch.path().join("none"), "a"), (scratch.path().join("bin"), "b")] {
+        let next = next(&path, site);
+        let lines: Vec<&str> = next.lines().map(str::trim).collect();
+        assert_eq!(lines[1], format!("{install}    puts this purlin on the PATH"), "{next}");
+        assert!(lines[2].starts_with("purlin dev"), "{next}");
+    }
+    let next = next(own.parent().unwrap(), "c");
+    assert!(!next.contains("cargo install"), "{next}");
+}
+
+#[test]
 fn site_templates_keep_their_braces() {
     let scratch = Scratch::new();
     scratch.purlin(&["new", "my-site"]).succeeds();
