@@ -1,9 +1,11 @@
 //! `purlin doctor`: looks for what is in the way of a site, and says how to mend it.
 
 use super::Command;
+use super::new::VERSION;
 use crate::failure::Failure;
 use crate::own_site::OwnSite;
 use crate::screen::{Paint, complain, say};
+use crate::shell::quote_path;
 use crate::{machine, manifest, record};
 use lexopt::Arg;
 use serde_json::{Value as Json, json};
@@ -168,6 +170,7 @@ fn versions(findings: &mut Findings, site: &OwnSite) {
                 let version = ["package", "workspace.package"]
                     .iter()
                     .find_map(|section| manifest::value(&text, section, "version").filter(|version| version != "true"));
+                elsewhere(findings, site, &path);
                 version.map(|version| (version, format!(" in {path}")))
             }
         },
@@ -191,9 +194,31 @@ fn versions(findings: &mut Findings, site: &OwnSite) {
                 findings.warning("purlin", says, format!("set the dependency `purlin` to {own}, then: purlin upgrade"));
             } else {
                 let says = format!("{version}{place}, and this tool is of {own}");
-                findings.warning("purlin", says, format!("cargo install purlin-cli --version {version}"));
+                let clone = place.strip_prefix(" in ").map(|path| site.root.join(path).join("cookiecutter"));
+                let remedy = match clone {
+                    Some(tool) => format!("cargo install --path {}", quote_path(&tool.to_string_lossy())),
+                    None => format!("cargo install purlin-cli --version {version}"),
+                };
+                findings.warning("purlin", says, remedy);
             }
         }
+    }
+}
+
+/// A Purlin that lies outside of what the site's repository has is not there for others.
+fn elsewhere(findings: &mut Findings, site: &OwnSite, path: &str) {
+    let place = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let root = place(&site.root);
+    let whole = root.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&root);
+    if !place(&site.root.join(path)).starts_with(whole) {
+        let says =
+            format!("Cargo.toml takes Purlin from {path}: nobody else can build the site, nor a container or CI");
+        let remedy = format!(
+            "in the place of the path, put git = \"{}\" or version = \"{}\"",
+            env!("CARGO_PKG_REPOSITORY"),
+            VERSION.join("."),
+        );
+        findings.warning("purlin", says, remedy);
     }
 }
 

@@ -171,6 +171,23 @@ fn versions_that_do_not_belong_together_are_told() {
     purlin("\"9\"", "9.0.0");
     finds(&mut doctor(&site, &[]), "purlin", "warning: 9.0.0 by Cargo.lock, and this tool is of");
     finds(&mut doctor(&site, &[]), "purlin", "→ cargo install purlin-cli --version 9.0.0");
+    // A clone beside the site, and one in the same repository.
+    let version = |version: &str| {
+        let text = format!("[package]\nname = \"purlin\"\nversion = \"{version}\"\n");
+        scratch.write("clone/Cargo.toml", text);
+    };
+    version("9.0.0");
+    purlin("{ path = \"../clone\" }", own);
+    let tool = site.join("../clone/cookiecutter");
+    finds(&mut doctor(&site, &[]), "purlin", &format!("→ cargo install --path {}", tool.display()));
+    version(own);
+    finds(&mut doctor(&site, &[]), "purlin", &format!("ok: {own} in ../clone"));
+    let elsewhere = "warning: Cargo.toml takes Purlin from ../clone: nobody else can build the site, nor a container or CI → in \
+                     the place of the path, put git = \"https://";
+    finds(&mut doctor(&site, &[]), "purlin", elsewhere);
+    fs::create_dir(scratch.path().join(".git")).unwrap();
+    let outcome = Outcome::of(&mut doctor(&site, &["--no-build", "--json"]));
+    assert_eq!(found(&outcome, "purlin").len(), 1, "{outcome:#?}");
     purlin("{ path = \"/nowhere\" }", own);
     finds(&mut doctor(&site, &[]), "purlin", "failed: Cargo.toml takes Purlin from /nowhere, and it is not there");
 }
