@@ -439,7 +439,8 @@ impl FromRequest for Session {
     }
 }
 
-const HINT: &str = "add `.layer(Sessions::new(…))`";
+/// What to do where no layer above has sessions.
+pub(crate) const HINT: &str = "add `.layer(Sessions::new(…))`";
 
 /// What keys of flash messages begin with.
 const FLASH: &str = "_flash:";

@@ -3,7 +3,7 @@
 use crate::csrf::{CsrfToken, ExemptRoutes, FIELD, HEADER, Source, TrustedOrigin};
 use crate::request::OriginalMethod;
 use crate::service::{Answer, Step};
-use crate::session::{LazySession, Session};
+use crate::session::{self, LazySession, Session};
 use crate::site::{About, Start};
 use crate::{Error, Middleware, Request, RequestExt, Response, Result, Service, ahead};
 use http::Method;
@@ -146,7 +146,7 @@ impl Middleware for Csrf {
     }
 
     fn describe(&self, about: &mut About) {
-        about.needs::<Session>().wants::<OriginalMethod>().provides::<CsrfToken>();
+        about.need::<Session>(false, session::HINT).wants::<OriginalMethod>().provides::<CsrfToken>();
         if !self.trusted.is_empty() {
             about.option("trust", self.trusted.join(" "));
         }

@@ -5,7 +5,7 @@ use crate::auth::{
     provided,
 };
 use crate::config::SecretKeys;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::site::{About, Start, short_name};
 use crate::{Body, Error, Middleware, Request, Response, ResponseExt, Result, Service};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION, WWW_AUTHENTICATE};
@@ -180,7 +180,7 @@ impl Middleware for SignIn {
 
     fn describe(&self, about: &mut About) {
         (self.provides)(about);
-        about.provides::<Auth>().needs::<Session>();
+        about.provides::<Auth>().need::<Session>(false, session::HINT);
         about.option("accounts", self.accounts).option("page", &self.page);
     }
 

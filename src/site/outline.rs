@@ -1,6 +1,6 @@
 //! [`Outline`]: the walk through an application, which finds what does not fit together.
 
-use super::about::{About, Need, Needs};
+use super::about::{About, Need, Needs, Noun};
 use super::life::Told;
 use super::{HandlerInfo, LayerInfo, RouteInfo, Shares, Site, in_words, join};
 use crate::{Error, Result, Service};
@@ -49,6 +49,8 @@ struct Unmet {
     need: Need,
     // The layer that provides it, and the boundary in between.
     beyond: Option<(usize, usize)>,
+    // The layers above it, outermost first, by which it would see a new one.
+    above: Vec<usize>,
 }
 
 impl Outline {
@@ -249,12 +251,14 @@ impl Outline {
             return;
         }
         let beyond = providers.next().zip(self.boundary);
-        self.unmet.push(Unmet { who: who.to_owned(), place: place.map(str::to_owned), need: need.clone(), beyond });
+        let above = self.scope.iter().copied().filter(|&layer| here(layer)).collect();
+        let place = place.map(str::to_owned);
+        self.unmet.push(Unmet { who: who.to_owned(), place, need: need.clone(), beyond, above });
     }
 
     /// The site, and what is wrong with it.
     pub(super) fn finish(mut self) -> (Site, Option<Error>) {
-        for Unmet { who, place, need, beyond } in std::mem::take(&mut self.unmet) {
+        for Unmet { who, place, need, beyond, above } in std::mem::take(&mut self.unmet) {
             let provider = self.layers.iter().find(|layer| layer.provides(need.noun));
             let noun = need.noun.name;
             if let Some((provider, boundary)) = beyond {
@@ -267,21 +271,30 @@ impl Outline {
                 ));
                 continue;
             }
+            let belongs = place_for(need.noun, place.as_deref(), above.iter().map(|&layer| &self.layers[layer]));
             let problem = match (provider, place) {
                 (Some(provider), Some(place)) => format!(
                     "{who} needs `{noun}`, which {} provides further in: move the line {} above {place}",
                     provider.name,
                     provider.line(),
                 ),
-                (Some(provider), None) => format!(
-                    "{who} needs `{noun}`, which {} ({}) provides, but not above it",
-                    provider.name,
-                    provider.line(),
-                ),
+                (Some(provider), None) => {
+                    let (name, line) = (&provider.name, provider.line());
+                    let belongs = belongs.unwrap_or_else(|| "in a stack around both".to_owned());
+                    format!(
+                        "{who} needs `{noun}`, which {name} ({line}) provides, but not above it: move that line, or add another \
+                         one, {belongs}"
+                    )
+                }
                 (None, _) if need.optional => continue,
                 (None, _) => {
-                    let hint = if need.hint.is_empty() { String::new() } else { format!(": {}", need.hint) };
-                    format!("{who} needs `{noun}`, which no layer above it provides{hint}")
+                    let remedy = match (need.hint, belongs) {
+                        ("", None) => String::new(),
+                        ("", Some(belongs)) => format!(": put one that does {belongs}"),
+                        (hint, None) => format!(": {hint}"),
+                        (hint, Some(belongs)) => format!(": {hint}, {belongs}"),
+                    };
+                    format!("{who} needs `{noun}`, which no layer above it provides{remedy}")
                 }
             };
             self.problems.push(problem);
@@ -309,5 +322,134 @@ impl Outline {
             share(&mut shared);
         }
         (Site { layers, routes, handlers, mounts, shared: Arc::new(RwLock::new(shared)) }, problem)
+    }
+}
+
+/// Where a layer belongs that provides this, and is not there: above the outermost that asks for it, which is the one at `place`
+/// if none above it does; else innermost. Layers of one route only are passed over.
+fn place_for<'a>(noun: Noun, place: Option<&str>, above: impl Iterator<Item = &'a LayerInfo>) -> Option<String> {
+    let stack: Vec<&LayerInfo> = above.filter(|layer| layer.route.is_none()).collect();
+    let asks = |layer: &&&LayerInfo| layer.needs.iter().any(|need| need.noun.id == noun.id);
+    if let Some(layer) = stack.iter().find(asks) {
+        return Some(format!("above {} ({})", layer.name, layer.line()));
+    }
+    let innermost = || stack.last().map(|layer| format!("below {} ({})", layer.name, layer.line()));
+    place.map(|place| format!("above {place}")).or_else(innermost)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::site::About;
+    use crate::{Middleware, Request, Response, Result, Router, Service, Stack, State, get};
+
+    struct Asks<T>(bool, std::marker::PhantomData<T>);
+
+    impl<T: Send + Sync + 'static> Middleware for Asks<T> {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            Ok(next.call(req).await)
+        }
+
+        fn describe(&self, about: &mut About) {
+            about.name("Asks").need::<T>(self.0, if self.0 { "" } else { "add it" });
+        }
+    }
+
+    fn needs<T>() -> Asks<T> {
+        Asks(false, std::marker::PhantomData)
+    }
+
+    fn wants<T>() -> Asks<T> {
+        Asks(true, std::marker::PhantomData)
+    }
+
+    struct Plain;
+
+    impl Middleware for Plain {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            Ok(next.call(req).await)
+        }
+    }
+
+    async fn handler(State(_): State<u64>) {}
+
+    fn routes() -> Router {
+        Router::new().route("/", get(handler))
+    }
+
+    /// What is wrong, with the lines as numbers from `line` on.
+    fn told(app: Result<crate::site::Site>, line: u32) -> String {
+        let mut text = app.unwrap_err().message();
+        for at in (0..20).rev() {
+            text = text.replace(&format!("{}:{}:", file!(), line + at), &format!("+{at}:"));
+        }
+        text
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_is_missing_belongs_above_the_outermost_that_asks_for_it() {
+        let line = line!();
+        let innermost = Stack::new()
+            .layer(Plain)
+            .app(routes()).check();
+        let text = told(innermost, line);
+        assert!(text.contains("add `.layer(State(…))` with a value of it, below Plain (+2:14)"), "{text}");
+
+        let line = line!();
+        let above = Stack::new()
+            .layer(Plain)
+            .layer(wants::<u64>())
+            .layer(Plain)
+            .layer(needs::<u64>())
+            .app(routes()).check();
+        let text = told(above, line);
+        assert!(text.contains("with a value of it, above Asks (+3:14)"), "{text}");
+        assert!(text.contains("the layer Asks (+5:14) needs `u64`, which no layer above it provides: add it, above Asks (+3:14)"), "{text}");
+
+        let line = line!();
+        let alone = Stack::new()
+            .layer(Plain)
+            .layer(needs::<u64>())
+            .app(Router::new()).check();
+        let text = told(alone, line);
+        assert!(text.contains("which no layer above it provides: add it, above +3:14"), "{text}");
+
+        // A layer of one route is not where the stack's go, and there may be no stack.
+        let line = line!();
+        let of_route = Stack::new()
+            .layer(Plain)
+            .app(Router::new().route("/", get(handler).layer(Plain))).check();
+        let text = told(of_route, line);
+        assert!(text.contains("with a value of it, below Plain (+2:14)"), "{text}");
+        let text = told(Stack::new().app(routes()).check(), line);
+        assert!(text.ends_with("add `.layer(State(…))` with a value of it"), "{text}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn what_stands_beside_a_handler_is_to_be_moved_above_it() {
+        let line = line!();
+        let beside = Stack::new()
+            .layer(Plain)
+            .app(routes().mount("/other", Stack::new()
+                .layer(State(7_u64))
+                .app(routes()))).check();
+        let text = told(beside, line);
+        let expected = "which State<u64> (+4:18) provides, but not above it: move that line, or add another one, below Plain (+2:14)";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn a_layer_that_needs_sessions_says_how_to_have_them() {
+        let line = line!();
+        let without = Stack::new()
+            .layer(Plain)
+            .layer(crate::layers::Csrf::new())
+            .app(Router::new()).check();
+        let text = told(without, line);
+        let expected = "the layer Csrf (+3:14) needs `Session`, which no layer above it provides: add `.layer(Sessions::new(…))`, \
+                        above +3:14";
+        assert!(text.contains(expected), "{text}");
     }
 }
