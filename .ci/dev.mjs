@@ -312,6 +312,7 @@ await failing("a broken configuration", "config/development.toml", (text) => `${
 await failing("an unknown setting", "config/development.toml", (text) => text.replace("listen =", "lisen ="), "did you mean", "config/development.toml:3:1");
 await failing("a broken template", "templates/home.html", (text) => `${text}{% if x %}`, "a template is broken", "templates/home.html:");
 await failing("a panic", "src/stack.rs", (text) => text.replace("let tera =", 'if true {\n        panic!("no such thing");\n    }\n    let tera ='), "no such thing", "src/stack.rs:");
+await failing("a wrong order", "src/stack.rs", (text) => text.replace(/( *\.layer\(sessions.*\n)( *\.layer\(Csrf.*\n)/, "$2$1"), "the site does not fit together", "which Sessions provides further in", "<b>to do</b> move the line ");
 await failing("a broken manifest", "Cargo.toml", (text) => `${text}\n[dependencies\n`, "cargo cannot build it", "Cargo.toml");
 
 // A site that ends by itself says so, and is started again by who reloads.
