@@ -82,14 +82,18 @@ fn ended(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");
-            // An address of a database, say, with the password in it.
-            let problem = format!("error: {}", crate::report::Redaction::new().text(&causes));
+            let problem = printed(&error);
             tell_predecessor(&problem);
             eprintln!("{problem}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, without what is secret: an address of a database, say, with the password in it.
+fn printed(error: &Error) -> String {
+    let causes = error.chain().collect::<Vec<_>>().join("\n  caused by: ");
+    format!("error: {}", crate::report::Redaction::new().text(&causes))
 }
 
 /// A server that this process was to replace says why it did not.
@@ -487,6 +491,17 @@ mod tests {
         fn report(&self, report: &Arc<Report>) {
             self.0.lock().unwrap().push(report.message.clone());
         }
+    }
+
+    #[test]
+    fn an_error_is_printed_with_its_causes_and_without_passwords() {
+        let short = Loader::new().environment("production").var("PURLIN__SECRET", "short").load().unwrap_err();
+        assert_eq!(
+            printed(&Error::from(short)),
+            "error: PURLIN__SECRET: `secret`: expected 32 bytes at least, found 5: make one with `openssl rand -hex 32`"
+        );
+        let error = Error::internal("no database at postgres://ann:pw@host").context("starting the site");
+        assert_eq!(printed(&error), "error: starting the site\n  caused by: no database at postgres://•••@host");
     }
 
     #[test]

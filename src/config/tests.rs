@@ -373,7 +373,13 @@ fn a_broken_file_is_answered_with_the_place_and_what_was_expected() {
     for (toml, expected) in BROKEN_FILES {
         let error = development(toml).load().and_then(|config| config.app::<Wiki>()).expect_err(toml).to_string();
         assert_eq!(plain(&error), format!("config/development.toml:{expected}"), "{toml}");
+        assert_eq!(as_printed(&error), error);
     }
+}
+
+/// What `run` prints of a message.
+fn as_printed(message: &str) -> String {
+    crate::report::Redaction::new().text(message)
 }
 
 /// A message as it is without the keys that features bring.
@@ -388,6 +394,7 @@ fn a_broken_variable_is_answered_with_its_name_and_what_was_expected() {
         let loader = development("[app]\ntitle = 'Notes'\npages = 1").var(*name, *value);
         let error = loader.load().and_then(|config| config.app::<Wiki>()).expect_err(name).to_string();
         assert_eq!(plain(&error), format!("{name}: {expected}"));
+        assert_eq!(as_printed(&error), error);
     }
 }
 
@@ -443,6 +450,7 @@ fn no_message_shows_a_secret() {
         error,
         "PURLIN__APP__TOKEN: `app.token`: refused, for a reason that is not shown because it may quote the value",
     );
+    assert_eq!(as_printed(&error), error);
 }
 
 #[test]
@@ -659,7 +667,9 @@ fn a_weak_secret_is_refused() {
     }
     let short = "PURLIN__SECRET: `secret`: expected 32 bytes at least, found 31: make one with `openssl rand -hex 32`";
     for name in ["production", "development"] {
-        assert_eq!(load(name, &GOOD[..31]).unwrap_err().to_string(), short);
+        let error = load(name, &GOOD[..31]).unwrap_err().to_string();
+        assert_eq!(error, short);
+        assert_eq!(as_printed(&error), short);
         assert!(load(name, GOOD).is_ok());
     }
     for _ in 0..100 {

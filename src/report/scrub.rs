@@ -113,7 +113,9 @@ fn values(text: &str, hides: impl Fn(&str) -> bool) -> String {
 /// A name before a sign, and how it stands there.
 struct Name<'t> {
     text: &'t str,
+    /// As a string is; backticks are put around names in prose.
     quoted: bool,
+    in_backticks: bool,
     /// After `{`, `(` or a comma: as a field of a struct.
     field: bool,
 }
@@ -128,7 +130,23 @@ impl<'t> Name<'t> {
         let before = inner[..start].trim_end_matches([' ', '\n', '"', '\'', '\\', '`']);
         let field = before.ends_with(['{', '(', ',']);
         let name = &inner[start..];
-        (!name.is_empty()).then_some(Self { text: name, quoted: inner.len() < text.len(), field })
+        let in_backticks = text[inner.len()..].ends_with('`');
+        let quoted = inner.len() < text.len() && !in_backticks;
+        (!name.is_empty()).then_some(Self { text: name, quoted, in_backticks, field })
+    }
+
+    /// Whether this is a variable, and what begins here the setting that it is for: ``PURLIN__SECRET: `secret`: …``.
+    fn is_said_again(&self, rest: &str) -> bool {
+        let spelt = |name: &str| name.to_lowercase().replace("__", ".").replace('-', "_");
+        let variable = self.text.strip_prefix("PURLIN__").map(spelt);
+        let setting = rest.strip_prefix('`').and_then(|rest| rest.split_once("`: ")).map(|(setting, _)| spelt(setting));
+        let (Some(variable), Some(setting)) = (variable, setting) else {
+            return false;
+        };
+        // Either may lead further: into the value of the variable, or to what the setting does not have.
+        let (short, long) = if variable.len() < setting.len() { (variable, setting) } else { (setting, variable) };
+        !short.is_empty()
+            && long.strip_prefix(&short).is_some_and(|more| more.is_empty() || more.starts_with(['.', '[']))
     }
 }
 
@@ -144,6 +162,13 @@ fn value_after(text: &str, from: usize, is_pair: bool, name: &Name<'_>) -> Optio
     let rest = &text[start..];
     // How a secret is made, as the remedies tell it.
     if rest.starts_with("$(openssl rand ") {
+        return None;
+    }
+    // What is to be filled in: `secret = …`.
+    if rest.strip_prefix('…').is_some_and(|rest| word(rest) == 0) {
+        return None;
+    }
+    if !is_pair && name.is_said_again(rest) {
         return None;
     }
     // Of a URL, of a Rust path, or with nothing after it.
@@ -174,7 +199,9 @@ fn value_after(text: &str, from: usize, is_pair: bool, name: &Name<'_>) -> Optio
     // After a colon there may be prose, of which no word has a digit or a capital within.
     let value = rest[..end].trim_end_matches(['.', '!', '?', ':']);
     let odd = value.chars().skip(1).any(|c| !(c.is_lowercase() || matches!(c, '\'' | '-' | '’')));
-    (odd && !value.is_empty()).then_some(start..start + end)
+    // Behind a name that is set off as one, a single word is no sentence.
+    let alone = name.in_backticks && !rest[end..].trim_start_matches([',', ' ']).starts_with(char::is_alphanumeric);
+    ((odd || alone) && !value.is_empty()).then_some(start..start + end)
 }
 
 fn is_header(name: &str) -> bool {
@@ -285,6 +312,20 @@ mod tests {
             ("the password: invalid digit found in string", "the password: invalid digit found in string"),
             ("password: hunter2", "password: •••"),
             ("key: Expected", "key: Expected"),
+            ("`secret`: expected 32 bytes, found 5", "`secret`: expected 32 bytes, found 5"),
+            ("PURLIN__SECRET: `secret`: expected 32 bytes", "PURLIN__SECRET: `secret`: expected 32 bytes"),
+            ("PURLIN__OLD_SECRETS: `old_secrets[1]`: no", "PURLIN__OLD_SECRETS: `old_secrets[1]`: •••"),
+            ("write `secret = …` there", "write `secret = …` there"),
+            // What only looks like it
+            ("`password`: hunter", "`password`: •••"),
+            ("`password`: hunter2 is wrong", "`password`: ••• is wrong"),
+            ("`password`: `hunter`: is wrong", "`password`: `•••`: is wrong"),
+            ("PURLIN__SECRET: `hunter`: is wrong", "PURLIN__SECRET: `•••`: is wrong"),
+            ("secret: `secret`", "secret: `•••`"),
+            ("secret: `secret`: no one knows", "secret: `•••`: no one knows"),
+            ("PURLIN__SECRET: `secretive`: no one knows", "PURLIN__SECRET: `•••`: no one knows"),
+            ("PURLIN__SECRET=`secret`: no one knows", "PURLIN__SECRET=`•••`: no one knows"),
+            ("secret = …hunter", "secret = •••"),
             ("the bearer of a ring", "the bearer of a ring"),
             ("at src/auth.rs:12:5", "at src/auth.rs:12:5"),
             ("std::auth::Key::new", "std::auth::Key::new"),
