@@ -40,6 +40,7 @@
 //! | `log.level` | `"info"` | `"warn,my_site=debug"`: a level, and others for some targets |
 //! | `log.format` | `"json"`; `"text"` in development | |
 //! | `errors.details` | `false`; `true` in development | error pages show the place and the causes |
+//! | `errors.beyond_loopback` | `false` | and do so in production, too, to whoever reaches the site |
 //! | `reports.folder` | `""` | of [reports](crate::report::Folder) of failures, below the site's folder; empty is none |
 //! | `reports.keep` | `200` | reports in that folder |
 //! | `reports.mail.server` | `""` | `smtps://user:password@host`, by which reports are mailed; with the feature `mail` |
@@ -273,6 +274,34 @@ impl Config {
         values
     }
 
+    /// Whether strangers at these addresses may see what error pages show. Nobody knows the peers of other sockets than those of
+    /// IP: a proxy, mostly.
+    ///
+    /// # Errors
+    ///
+    /// Names the address, where the details were switched on, and what to do.
+    pub(crate) fn check_details(&self, addresses: &[Listen]) -> crate::Result<()> {
+        let reachable = |listen: &&Listen| match listen {
+            Listen::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            _ => false,
+        };
+        let meant = !self.environment.is_public() || self.errors.beyond_loopback;
+        match addresses.iter().find(reachable).filter(|_| self.errors.details && !meant) {
+            None => Ok(()),
+            Some(address) => Err(crate::Error::internal(format!(
+                "{}: `errors.details` is on in the {} environment, and the site listens at {address}: every visitor who makes it fail \
+                 would see its source and the causes. Switch it off, listen at 127.0.0.1, or, if that is meant, set \
+                 `errors.beyond_loopback = true` (PURLIN__ERRORS__BEYOND_LOOPBACK)",
+                self.source_of_details(),
+                self.environment
+            ))),
+        }
+    }
+
+    fn source_of_details(&self) -> Source {
+        self.origin.tree.find("errors.details").map_or(Source::Default, Node::source)
+    }
+
     /// What [`values`](Self::values) masks: to be known, so that it can be hidden elsewhere.
     pub(crate) fn masked(&self) -> Vec<String> {
         let leaves = self.origin.tree.leaves().into_iter();
@@ -490,6 +519,9 @@ pub enum LogFormat {
 pub struct ErrorsConfig {
     /// The place and the causes. They are nobody's business but the developer's.
     pub details: bool,
+    /// [`details`](Self::details) are meant for whoever reaches the site, also where strangers come: without it a public site
+    /// that listens beyond this machine does not start with them.
+    pub beyond_loopback: bool,
 }
 
 /// `[reports]`: who is told of failures, by [`ErrorPages::reporters`](crate::layers::ErrorPages::reporters); nobody by default.

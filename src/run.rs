@@ -153,6 +153,7 @@ impl Arguments {
                     let opened = commands::open(file, &self.set, config.clone(), stack, registered)?;
                     let (servers, places) =
                         commands::bind(&opened, &self.listen, config.environment.name(), self.json)?;
+                    servers.iter().try_for_each(|(bound, _)| config.check_details(bound.addresses()))?;
                     serve_all(servers, &config, Some(file), &self.listen, places).await
                 });
                 // A blocking task that never ends must not keep the process.
@@ -260,7 +261,7 @@ fn warn(config: &Config) {
 fn serve(config: Config, stack: Assembly, listen: &[Listen], as_json: bool) -> Result<()> {
     log::start(&config.log)?;
     warn(&config);
-    let bound = match Server::from_config(&config.server).bind() {
+    let bound = match bind(&config) {
         Ok(bound) => bound,
         Err(error) => return Err(told(config, stack, error)),
     };
@@ -279,6 +280,12 @@ fn serve(config: Config, stack: Assembly, listen: &[Listen], as_json: bool) -> R
     // A blocking task that never ends must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+fn bind(config: &Config) -> Result<Bound> {
+    let bound = Server::from_config(&config.server).bind()?;
+    config.check_details(bound.addresses())?;
+    Ok(bound)
 }
 
 /// Serves until a signal or a successor ends it. `file` and `listen` are those of the command line, `places` is for people.
@@ -502,6 +509,20 @@ mod tests {
         );
         let error = Error::internal("no database at postgres://ann:pw@host").context("starting the site");
         assert_eq!(printed(&error), "error: starting the site\n  caused by: no database at postgres://•••@host");
+    }
+
+    #[test]
+    fn a_public_site_does_not_start_with_details_for_strangers() {
+        let secret = SecretKeys::random();
+        let loader = Loader::new().environment("production").var("PURLIN__SECRET", secret.current().expose_str());
+        let loader = loader.var("PURLIN__ERRORS__DETAILS", "true").var("PURLIN__SERVER__LISTEN", "0.0.0.0:0");
+        let error = bind(&loader.clone().load().unwrap()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("PURLIN__ERRORS__DETAILS: `errors.details` is on in the production environment"),
+            "{error}"
+        );
+        assert!(error.contains("the site listens at 0.0.0.0:"), "{error}");
+        assert!(bind(&loader.var("PURLIN__ERRORS__BEYOND_LOOPBACK", "true").load().unwrap()).is_ok());
     }
 
     #[test]

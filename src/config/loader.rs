@@ -125,6 +125,14 @@ impl Loader {
                 *folder = root.join(&*folder);
             }
         }
+        let mut warnings = Vec::from_iter(warning);
+        if settings.errors.details && environment.is_public() {
+            let source = tree.find("errors.details").map_or(Source::Default, Node::source);
+            warnings.push(format!(
+                "{source}: `errors.details` is on in the {environment} environment: \
+                 error pages show the site's source and the causes to every visitor"
+            ));
+        }
         Ok(Config {
             environment,
             root,
@@ -146,7 +154,7 @@ impl Loader {
             uploads: settings.uploads,
             #[cfg(any(feature = "database", feature = "redis"))]
             sessions: settings.sessions,
-            warnings: warning.into_iter().collect(),
+            warnings,
             origin: Arc::new(Origin { tree, file, found, named, environment: chosen }),
         })
     }

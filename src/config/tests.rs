@@ -483,6 +483,7 @@ fn every_value_says_where_it_comes_from() {
             "answer_within = \"30s\" (default)",
             "app.tags = [ 'a', 'b'] (config/development.toml:4)",
             "body_limit = 7 (config/development.toml:1)",
+            "errors.beyond_loopback = false (default)",
             "errors.details = true (default)",
             "https = false (default)",
             "log.format = \"text\" (default)",

@@ -101,6 +101,9 @@ fn findings(config: Result<Config>, stack: Assembly) -> Vec<Finding> {
             remedy: Some("cargo run -- config prints every setting with the place where it is set".to_owned()),
         },
     }];
+    if let Err(error) = config.check_details(&config.server.listen) {
+        findings.push(Finding::failed("errors", &error, "set errors.details = false"));
+    }
     let site = match outline(config, stack) {
         Ok(site) => site,
         Err(error) => {
@@ -203,6 +206,30 @@ mod tests {
             assert_eq!(found[3].state, State::Failed, "{found:?}");
             assert!(found[3].says.contains(word) && found[3].remedy.is_some(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn details_for_strangers_are_found() {
+        let of = |vars: &[(&str, &str)]| {
+            let secret = crate::config::SecretKeys::random();
+            let mut loader = crate::config::Loader::new().environment("production");
+            loader = loader.var("PURLIN__SECRET", secret.current().expose_str());
+            let loader = vars.iter().fold(loader, |loader, (name, value)| loader.var(*name, *value));
+            findings(loader.load().map_err(Error::from), |_| Ok(Stack::new().app(Router::new())))
+        };
+        let details = ("PURLIN__ERRORS__DETAILS", "true");
+        let open = ("PURLIN__SERVER__LISTEN", "0.0.0.0:80");
+        let found = of(&[details, open]);
+        assert_eq!(states(&found)[..2], [("settings", State::Warning), ("errors", State::Failed)]);
+        assert!(found[0].says.starts_with("PURLIN__ERRORS__DETAILS: `errors.details` is on in the production"));
+        assert!(found[1].says.contains("the site listens at 0.0.0.0:80"), "{found:?}");
+
+        let found = of(&[details, open, ("PURLIN__ERRORS__BEYOND_LOOPBACK", "true")]);
+        assert_eq!(states(&found)[..2], [("settings", State::Warning), ("stack", State::Ok)]);
+        for harmless in [&[details][..], &[details, ("PURLIN__SERVER__LISTEN", "unix:/run/site.sock")]] {
+            assert_eq!(states(&of(harmless))[..2], [("settings", State::Warning), ("stack", State::Ok)]);
+        }
+        assert_eq!(states(&of(&[open]))[0], ("settings", State::Ok));
     }
 
     #[test]
