@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::sync::{LazyLock, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, OnceLock, RwLock};
 use std::time::{Duration, SystemTime};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -43,12 +44,55 @@ pub fn start(config: &LogConfig) -> crate::Result<()> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr()) || is_set("CLICOLOR_FORCE");
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     let lines = Lines { format: config.format, colours, process: process() };
-    // Set already: the site's own stays.
     let below = Registry::default().with(targets);
     #[cfg(feature = "opentelemetry")]
     let below = below.with(crate::traces::log_spans());
-    let _ = tracing::subscriber::set_global_default(Log(below.with(Recorder::new()).with(lines)));
+    let log = Log(below.with(Recorder::new()).with(lines));
+    // An error says that one is set already: the site's own stays.
+    if tracing::subscriber::set_global_default(log).is_ok() {
+        let _ = OURS.set(config.format);
+    }
     Ok(())
+}
+
+/// How the log of this process is written, if it is ours.
+static OURS: OnceLock<LogFormat> = OnceLock::new();
+
+/// Why a site does not start is said once on standard error: by [`run`](crate::run()) for people, and in a log for programs by the
+/// event, if there is one.
+pub(crate) struct FailedStart {
+    is_run: AtomicBool,
+    is_logged: AtomicBool,
+}
+
+pub(crate) static FAILED_START: FailedStart =
+    FailedStart { is_run: AtomicBool::new(false), is_logged: AtomicBool::new(false) };
+
+impl FailedStart {
+    /// `run` is going to print it.
+    pub(crate) fn is_printed(&self) {
+        self.is_run.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be an event as well; `is_kept` says whether the subscriber takes it.
+    pub(crate) fn is_event(&self, is_kept: bool) -> bool {
+        if !self.is_run.load(Ordering::Relaxed) {
+            return true;
+        }
+        match OURS.get() {
+            Some(LogFormat::Text) => false,
+            Some(LogFormat::Json) => {
+                self.is_logged.fetch_or(is_kept, Ordering::Relaxed);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Whether an event has said it already.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.is_logged.load(Ordering::Relaxed)
+    }
 }
 
 /// Writes a line that another process of this site has logged.

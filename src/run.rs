@@ -1,6 +1,7 @@
 //! `run`: the command line of a site.
 
 use crate::config::{Config, Listen, Loader, SecretKeys};
+use crate::log::FAILED_START;
 use crate::server::{Bound, Server};
 use crate::site::{Boundary, Life, Outline, Site, Start};
 use crate::{BoxService, Context, Error, Request, Response, Result, Service, log};
@@ -75,6 +76,7 @@ pub(crate) fn started(arguments: Vec<String>, stack: Assembly, registered: Regis
             return ExitCode::from(2);
         }
     };
+    FAILED_START.is_printed();
     ended(arguments.obey(stack, registered))
 }
 
@@ -84,7 +86,9 @@ fn ended(result: Result<()>) -> ExitCode {
         Err(error) => {
             let problem = printed(&error);
             tell_predecessor(&problem);
-            eprintln!("{problem}");
+            if !FAILED_START.is_logged() {
+                eprintln!("{problem}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -523,6 +527,44 @@ mod tests {
         );
         assert!(error.contains("the site listens at 0.0.0.0:"), "{error}");
         assert!(bind(&loader.var("PURLIN__ERRORS__BEYOND_LOOPBACK", "true").load().unwrap()).is_ok());
+    }
+
+    struct Refuses;
+
+    impl crate::Middleware for Refuses {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            Ok(next.call(req).await)
+        }
+
+        fn start(&self, _: &mut Start) -> Result<()> {
+            Err(Error::internal("the kettle is empty"))
+        }
+    }
+
+    /// The site of the test below, in a process of its own; nothing in the tests' own.
+    #[test]
+    fn a_site_that_does_not_start() {
+        if std::env::var_os("PURLIN__LOG__FORMAT").is_some() {
+            let pages = ErrorPages::new().reporter(crate::report::Log::new());
+            let stack = |_| Ok(Stack::new().layer(pages).layer(Refuses).app(Router::new()));
+            started(Vec::new(), assembly(stack), Registered::default());
+        }
+    }
+
+    #[test]
+    fn a_failed_start_is_said_once() {
+        for (format, start) in [("text", "error: the kettle is empty"), ("json", "{\"timestamp\":")] {
+            let mut site = std::process::Command::new(std::env::current_exe().unwrap());
+            site.args(["run::tests::a_site_that_does_not_start", "--exact", "--nocapture"]);
+            site.envs([
+                ("PURLIN_ENV", "test"),
+                ("PURLIN__SERVER__LISTEN", "127.0.0.1:0"),
+                ("PURLIN__LOG__FORMAT", format),
+            ]);
+            let said = String::from_utf8(site.output().unwrap().stderr).unwrap();
+            assert_eq!(said.matches("the kettle is empty").count(), 1, "{said}");
+            assert!(said.lines().any(|line| line.starts_with(start) && line.contains("the kettle")), "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `Log`: reports as events of the log.
 
-use super::{Report, Reporter};
+use super::{Origin, Report, Reporter};
+use crate::log::FAILED_START;
 use std::sync::Arc;
 
 /// Logs one event for each report, with the target `purlin::report` and the level `ERROR`; `WARN` below 500.
@@ -11,6 +12,9 @@ use std::sync::Arc;
 ///
 /// The access log has a line for a failed answer already, with the report's id; this is for failures that it does not see
 /// (of bodies, of error pages), and for those who collect failures apart.
+///
+/// Why a site does not start [`run`](crate::run()) prints: with the configuration's `log.format = "text"` there is no event besides,
+/// and with `"json"` there is the event alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log {
     _private: (),
@@ -25,6 +29,10 @@ impl Log {
 
 impl Reporter for Log {
     fn report(&self, report: &Arc<Report>) {
+        let is_kept = tracing::event_enabled!(target: "purlin::report", tracing::Level::ERROR);
+        if report.origin == Origin::Start && !FAILED_START.is_event(is_kept) {
+            return;
+        }
         let request = report.request.as_ref();
         let error = super::write::harmless(&report.one_line());
         macro_rules! event {
