@@ -5,7 +5,7 @@ use crate::log::FAILED_START;
 use crate::server::{Bound, Server};
 use crate::site::{Boundary, Life, Outline, Site, Start};
 use crate::{BoxService, Context, Error, Request, Response, Result, Service, log};
-use arguments::{Arguments, Command, help, help_of};
+use arguments::{Arguments, Command, Misuse, help_of};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -70,9 +70,9 @@ pub(crate) fn started(arguments: Vec<String>, stack: Assembly, registered: Regis
     predecessor::meet();
     let arguments = match Arguments::read(arguments.into_iter()) {
         Ok(arguments) => arguments,
-        Err(problem) => {
+        Err(Misuse { problem, usage }) => {
             tell_predecessor(&format!("error: {problem}"));
-            eprintln!("error: {problem}\n\n{}", help());
+            eprintln!("error: {problem}\n\n{usage}");
             return ExitCode::from(2);
         }
     };

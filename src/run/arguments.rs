@@ -64,10 +64,25 @@ impl Command {
 const OPTIONS: [&str; 9] =
     ["--listen", "--processes", "--status", "--help", "--json", "--match", "--set", "--header", "--data"];
 
+/// What is wrong with a command line, and how it is to be: the usage of the command that was meant, if there is one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Misuse {
+    pub(super) problem: String,
+    pub(super) usage: String,
+}
+
 impl Arguments {
-    pub(super) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut read = Self::default();
+    pub(super) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, Misuse> {
         let mut command = None;
+        Self::read_for(&mut command, arguments).map_err(|problem| {
+            let usage = command.map_or_else(|| format!("{USAGE}\n`--help` lists the commands."), help_of);
+            Misuse { problem, usage }
+        })
+    }
+
+    /// `command` is the one that it is for, as soon as that has been read.
+    fn read_for(command: &mut Option<Command>, arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut read = Self::default();
         let mut given = Vec::new();
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -112,8 +127,9 @@ impl Arguments {
                 word => {
                     match command {
                         None => {
-                            let names = COMMANDS.iter().map(|(name, ..)| *name);
-                            command = Some(Command::named(word).ok_or_else(|| unknown("command", word, names))?);
+                            let here = COMMANDS.iter().filter(|(_, command, ..)| command.is_here());
+                            let names = here.map(|(name, ..)| *name);
+                            *command = Some(Command::named(word).ok_or_else(|| unknown("command", word, names))?);
                         }
                         Some(Command::Config | Command::Request) => read.words.push(word.to_owned()),
                         Some(_) if Command::named(word).is_some() => {
@@ -270,6 +286,8 @@ pub(super) const COMMANDS: [(&str, Command, &str, &str, &[&str]); 12] = [
     ("help", Command::Help, "", "prints this", &[]),
 ];
 
+const USAGE: &str = "usage: SITE [COMMAND] [OPTIONS]";
+
 const MORE_HELP: &str = "
   --listen ADDRESS   serves there instead of the configured address: 127.0.0.1:9000, [::]:80, unix:/run/site.sock
   --set KEY=VALUE    sets a key of FILE: layer.gzip.min_size=4096, defaults.admin_email=ops@example.org
@@ -280,7 +298,7 @@ The environment PURLIN_ENV (development, production or a name of yours) picks co
 PURLIN__SERVER__LISTEN=127.0.0.1:9000 stands above the file.";
 
 pub(super) fn help() -> String {
-    let mut help = String::from("usage: SITE [COMMAND] [OPTIONS]\n\n");
+    let mut help = format!("{USAGE}\n\n");
     for (name, command, _, about, _) in COMMANDS {
         if command.is_here() {
             help += &format!("  {name:9}  {}\n", about.lines().next().unwrap_or_default());
@@ -305,7 +323,7 @@ fn unknown<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str>) -> 
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Arguments, String> {
+    fn read(words: &[&str]) -> Result<Arguments, Misuse> {
         Arguments::read(words.iter().map(|word| (*word).to_owned()))
     }
 
@@ -362,8 +380,28 @@ mod tests {
             (&["stack", "--set", "x"], "--set: expected KEY=VALUE, found \"x\""),
         ];
         for (words, message) in table {
-            assert_eq!(read(words).unwrap_err(), *message, "{words:?}");
+            assert_eq!(read(words).unwrap_err().problem, *message, "{words:?}");
         }
-        assert!(read(&["--listen", "localhost:80"]).unwrap_err().starts_with("--listen: expected an address such as"));
+        let Misuse { problem, .. } = read(&["--listen", "localhost:80"]).unwrap_err();
+        assert!(problem.starts_with("--listen: expected an address such as"));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_the_usage_of_its_command_and_no_other() {
+        let usage = |words: &[&str]| read(words).unwrap_err().usage;
+        assert!(usage(&["request", "/x"]).starts_with("usage: SITE request METHOD PATH [FILE[#NAME]] [--header]"));
+        assert_eq!(usage(&["health", "x"]), help_of(Command::Health));
+        for words in [&["routse"][..], &["--listen", "localhost:80"]] {
+            assert_eq!(usage(words), "usage: SITE [COMMAND] [OPTIONS]\n`--help` lists the commands.");
+        }
+    }
+
+    #[test]
+    fn only_commands_that_this_build_has_are_offered() {
+        let problem = read(&["xyzzy"]).unwrap_err().problem;
+        for (name, command, ..) in COMMANDS {
+            assert_eq!(problem.contains(&format!("`{name}`")), command.is_here(), "{problem}");
+            assert_eq!(help().contains(&format!("\n  {name} ")), command.is_here());
+        }
     }
 }
