@@ -229,6 +229,17 @@ async fn every_broken_template_is_told_with_its_place_when_the_site_starts() {
             &[("page.html", b"{% include 'prat.html' %}"), ("part.html", b"")],
             "page.html:1:12: unknown template `prat.html`: did you mean `part.html`?",
         ),
+        (
+            &[("page.html", b"<p>\n{% block a %}{% endblok %}")],
+            "page.html:2:17: unknown tag `endblok`: did you mean `endblock`?",
+        ),
+        (&[("page.html", b"{%- xyzzy %}")], "page.html:1:5: unknown tag `xyzzy`\n"),
+        (&[("page.html", b"{% 'a' %}")], "page.html:1:4: unknown tag\n"),
+        (
+            &[("page.html", b"{{ <forms.imput name='a' label='b' /> }}")],
+            "unknown component `forms.imput`: did you mean `forms.input`?",
+        ),
+        (&[("page.html", b"{{ <xyzzy /> }}")], "unknown component `xyzzy`\n"),
         (&[("page.html", b"{% extends 'page.html' %}")], "ircular extend"),
         (&[("page.html", b"a\nb\xff")], "page.html:2:2: expected UTF-8, found the byte 0xff"),
     ];
@@ -236,6 +247,30 @@ async fn every_broken_template_is_told_with_its_place_when_the_site_starts() {
         let problem = refusal(files);
         assert!(problem.contains(expected), "{expected}: {problem}");
     }
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_told_with_all_that_there_would_be() {
+    let message = async |source: &'static [u8]| {
+        let app = site(Box::leak(Box::new([
+            ("page.html", source),
+            ("part.html", &b"{% component part(word) %}{{ wodr }}{% endcomponent %}"[..]),
+        ])));
+        answer(&app, "/").await.error().unwrap().downcast_ref::<TemplateError>().unwrap().message().to_owned()
+    };
+    assert_eq!(
+        message(b"{{ requset.path }}").await,
+        "variable `requset` is not defined: did you mean `request`? Available variables: csp_nonce, flash, request, title"
+    );
+    assert_eq!(
+        message(b"{{ request.path }}{{ xyzzy }}").await,
+        "variable `xyzzy` is not defined. Available variables: csp_nonce, flash, request, title"
+    );
+    assert_eq!(
+        message(b"{{ <part word='a' /> }}").await,
+        "variable `wodr` is not defined: did you mean `word`? Available variables: word",
+        "a component knows nothing of the page"
+    );
 }
 
 #[tokio::test]
@@ -250,7 +285,7 @@ async fn an_error_in_a_template_has_file_line_column_and_excerpt() {
     let template = error.downcast_ref::<TemplateError>().unwrap();
     assert_eq!((template.file(), template.line(), template.column()), ("page.html", 3, 9));
     assert!(
-        template.message().starts_with("variable `titel` is not defined. Available variables: title"),
+        template.message().starts_with("variable `titel` is not defined: did you mean `title`? Available variables: "),
         "{template}"
     );
     assert!(

@@ -99,6 +99,9 @@ impl<E: Engine + ?Sized> Engine for Arc<E> {
 pub struct Page<'a> {
     pub(super) view: &'a View,
     pub(super) names: Vec<(&'static str, Value)>,
+    /// The names that a template of this request may use, of which those that it uses are among `names`.
+    #[cfg(feature = "tera")]
+    pub(super) offered: Vec<&'static str>,
     links: Links,
     csrf: Option<CsrfToken>,
 }
@@ -271,7 +274,15 @@ impl Facts {
             };
             names.push((name, value));
         }
-        engine.render(&Page { view, names, links, csrf }).map_err(|error| placed(error, view))
+        let page = Page {
+            view,
+            names,
+            #[cfg(feature = "tera")]
+            offered,
+            links,
+            csrf,
+        };
+        engine.render(&page).map_err(|error| placed(error, view))
     }
 
     fn nonce(&self) -> Option<&str> {

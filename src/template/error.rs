@@ -69,6 +69,12 @@ impl TemplateError {
         &self.trail
     }
 
+    /// The same fault in other words.
+    #[cfg(feature = "tera")]
+    pub(super) fn in_words(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     pub(crate) fn place(&self) -> Option<Place> {
         (self.line > 0).then(|| Place::new(self.file.clone(), self.line, self.column))
     }

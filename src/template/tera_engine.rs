@@ -268,7 +268,7 @@ impl Tera {
     fn errors(&self, error: &::tera::Error, sources: &Sources) -> Vec<TemplateError> {
         let at = |name: &str, line: usize, column: usize, message: &str| {
             let source = sources.get(name).map(text).unwrap_or_default();
-            let message = self.with_hint(message, sources);
+            let message = with_hint(message, word_at(source, line, column), sources);
             TemplateError::new(self.file(name), line as u32, column as u32, message).source(source)
         };
         match error.kind() {
@@ -296,15 +296,84 @@ impl Tera {
             }
         }
     }
+}
 
-    /// In lower case, and with the nearest template where one is missing.
-    fn with_hint(&self, message: &str, sources: &Sources) -> String {
-        let missing = message.strip_prefix("Unknown template `").and_then(|rest| rest.strip_suffix('`'));
-        match missing.and_then(|name| nearest(name, sources.keys().map(String::as_str))) {
-            Some(known) => format!("{}: did you mean `{known}`?", lower(message)),
-            None => lower(message),
-        }
+/// In lower case, with the word at the place of a tag that Tera does not know, and the nearest one of what is unknown.
+fn with_hint(message: &str, word: &str, sources: &Sources) -> String {
+    if message == "Unknown tag" && !word.is_empty() {
+        return match nearest(word, TAGS) {
+            Some(known) => format!("unknown tag `{word}`: did you mean `{known}`?"),
+            None => format!("unknown tag `{word}`"),
+        };
     }
+    let unknown = |what: &str| message.strip_prefix(what).and_then(|rest| rest.strip_suffix('`'));
+    let known = match (unknown("Unknown template `"), unknown("Unknown component `")) {
+        (Some(name), _) => nearest(name, sources.keys().map(String::as_str)).map(str::to_owned),
+        (_, Some(name)) => {
+            let components: Vec<_> = sources.values().flat_map(|source| scan(text(source), &[]).components).collect();
+            nearest(name, components.iter().map(String::as_str)).map(str::to_owned)
+        }
+        _ => None,
+    };
+    match known {
+        Some(known) => format!("{}: did you mean `{known}`?", lower(message)),
+        None => lower(message),
+    }
+}
+
+/// What a tag may begin with in Tera 2.
+const TAGS: [&str; 21] = [
+    "block",
+    "break",
+    "component",
+    "continue",
+    "elif",
+    "else",
+    "endblock",
+    "endcomponent",
+    "endfilter",
+    "endfor",
+    "endif",
+    "endraw",
+    "endset",
+    "extends",
+    "filter",
+    "for",
+    "if",
+    "include",
+    "raw",
+    "set",
+    "set_global",
+];
+
+/// The word that begins at a place of a template.
+fn word_at(source: &str, line: usize, column: usize) -> &str {
+    let line = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let start = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    let word = &line[start..];
+    &word[..word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len())]
+}
+
+const AVAILABLE: &str = ". Available variables: ";
+
+/// What Tera says of a name that there is not, with all that there would be: values are worked out for names that are used only, so
+/// Tera knows of no others.
+fn with_names(error: TemplateError, page: &Page<'_>, context: &Context) -> TemplateError {
+    let Some((problem, given)) = error.message().split_once(AVAILABLE) else {
+        return error;
+    };
+    let mut names: Vec<&str> = given.split(", ").collect();
+    let name = problem.strip_prefix("variable `").and_then(|rest| rest.split_once('`')).map_or("", |(name, _)| name);
+    // A component has its arguments, and nothing of the page.
+    if page.names.iter().all(|(name, _)| names.contains(name)) && names.iter().any(|name| context.contains_key(name)) {
+        names.extend(page.offered.iter().copied().filter(|name| *name != CSRF_FIELD));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let hint = nearest(name, names.iter().copied()).map(|known| format!(": did you mean `{known}`?"));
+    let separator = if hint.is_some() { &AVAILABLE[1..] } else { AVAILABLE };
+    let message = format!("{problem}{}{separator}{}", hint.unwrap_or_default(), names.join(", "));
+    error.in_words(message)
 }
 
 /// What Tera does by itself, not byte by byte.
@@ -400,7 +469,7 @@ impl Engine for Tera {
         drop(guard);
         rendered.map_err(|error| {
             let found = self.errors(&error, &set.sources).into_iter().next();
-            found.map_or_else(|| Error::from(error), Error::from)
+            found.map_or_else(|| Error::from(error), |found| Error::from(with_names(found, page, &context)))
         })?;
         if let Some(length) = length {
             length.store(text.len(), Ordering::Relaxed);
