@@ -51,6 +51,14 @@ fn row_at(rows: &[u32], row: usize) -> u32 {
     rows[row]
 }
 
+async fn unlocks() -> String {
+    unlock("fish", &[1]).to_string()
+}
+
+fn unlock(token: &str, doors: &[u32]) -> u32 {
+    doors[token.len()]
+}
+
 async fn fails(Path(text): Path<String>) -> Result<String> {
     let doubled = number_of(&text).context("reading the number")? * 2;
     Ok(doubled.to_string())
@@ -155,6 +163,7 @@ fn routes() -> Router {
         .route("/", get(async || "home").name("home"))
         .route("/panics/{row}", get(panics).name("panics"))
         .route("/there/{row}", get(panics_there))
+        .route("/unlocks", get(unlocks))
         .route("/fails/{number}", get(fails))
         .route("/says", get(says))
         .route("/unprintable", get(async || -> Result<String> { Err(Unprintable.into()) }))
@@ -284,6 +293,44 @@ async fn a_template_error_shows_the_template_around_it() {
     page.assert_status(500)
         .assert_contains("page.html")
         .assert_contains("<p>{{ missing.field }}</p>".replace('<', "&lt;").replace('>', "&gt;").as_str());
+}
+
+#[tokio::test]
+async fn the_engines_frames_of_a_template_error_stand_folded_below_all_else() {
+    let page = page_of(&client(), "/template").await;
+    assert!(page.select("#frames").is_empty() && page.select("#unfold").is_empty());
+    if SUPPORTED {
+        let folded = page.select(".frames > .folded > details");
+        assert!(folded.len() == 1 && folded[0].attr("open").is_none());
+        let text = page.text();
+        assert!(text.find("class=\"frames\"") > text.find("<h2>The stack"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn names_in_backticks_are_code_in_the_heading() {
+    let page = page_of(&client(), "/template").await;
+    let heading = page.select("h1");
+    assert!(heading[0].text().contains("missing") && !heading[0].text().contains('`'), "{:?}", heading[0].text());
+    assert_eq!(page.select("h1 > code")[0].text(), "missing");
+    let page = page_of(&client(), "/says?text=%60%3Cb%3E%60").await;
+    assert_eq!(page.select("h1 > code")[0].text(), "<b>", "and it is escaped");
+}
+
+#[tokio::test]
+async fn the_example_of_a_prompt_is_a_variable_that_is_shown() {
+    let page = page_of(&client(), "/unlocks").await;
+    if SUPPORTED {
+        let prompt = page.select(".frames .own textarea");
+        assert_eq!(prompt[0].attr("placeholder"), Some("an expression, such as doors"));
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_reports_is_no_alarm() {
+    let page = page_of(&client(), "/_debug/").await;
+    page.assert_contains("Nothing has failed since the site started.");
+    assert!(page.select(".hint").is_empty());
 }
 
 #[tokio::test]

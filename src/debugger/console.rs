@@ -233,6 +233,7 @@ fn shown(name: &str, value: &Json, room: &mut usize) -> Value {
         text,
         note,
         argument: false,
+        masked: false,
         count: children.len() as u64,
         children,
         path: Vec::new(),

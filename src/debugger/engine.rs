@@ -151,6 +151,9 @@ pub(super) struct Value {
     pub(super) text: String,
     pub(super) note: Option<String>,
     pub(super) argument: bool,
+    /// Its text is not shown.
+    #[serde(skip)]
+    pub(super) masked: bool,
     /// How many children there are, listed or not.
     pub(super) count: u64,
     pub(super) children: Vec<Value>,
@@ -575,6 +578,7 @@ impl From<purlin_debugger::Value> for Value {
             text: value.text,
             note: value.note,
             argument: value.argument,
+            masked: value.masked,
             count: value.count,
             children: value.children.into_iter().map(Self::from).collect(),
             path: value.path,

@@ -64,7 +64,7 @@ impl Page<'_> {
                 ("status", Markup::of(format!("{} {title}", record.status.as_u16()))),
                 ("asked", Markup::of(format!("{} {}", record.method, record.url()))),
                 ("kind", Markup(kind)),
-                ("message", Markup::of(record.headline())),
+                ("message", Markup::of_prose(&record.headline())),
                 ("causes", Markup(causes)),
                 ("links", Markup(links)),
                 ("body", Markup(self.body())),
@@ -73,14 +73,21 @@ impl Page<'_> {
     }
 
     fn body(&self) -> String {
+        let frames = self.stack_of_frames();
+        // A view is rendered when its handler is done: its frames are the layers' and the engine's.
+        let (frames, engine) = match self.record.template.is_some() {
+            true => (String::new(), frames),
+            false => (frames, String::new()),
+        };
         [
             self.hints(),
             self.template(),
-            self.stack_of_frames(),
+            frames,
             self.places(),
             self.routes(),
             self.layers(),
             self.request(),
+            engine,
             self.extra(),
         ]
         .concat()
@@ -129,6 +136,10 @@ impl Page<'_> {
         )
     }
 
+    fn has_own_frames(&self) -> bool {
+        self.frames.is_ok_and(|frames| frames.list.iter().any(|frame| frame.whose == Whose::Own))
+    }
+
     fn stack_of_frames(&self) -> String {
         let (frames, lack) = match self.frames {
             Ok(Frames { list, .. }) if list.is_empty() => return String::new(),
@@ -145,7 +156,7 @@ impl Page<'_> {
         let own = frames.iter().filter(|frame| frame.whose == Whose::Own).count();
         let mut list = String::new();
         let mut at = 0;
-        let mut first = true;
+        let mut first = self.record.template.is_none();
         while let Some(frame) = frames.get(at) {
             if frame.whose == Whose::Own {
                 list.push_str(&self.frame(at, frame, std::mem::take(&mut first)));
@@ -163,6 +174,13 @@ impl Page<'_> {
         }
         let lack = lack.map(|lack| format!("<p class=\"note\">There is no prompt here: {}.</p>\n", Escaped(lack)));
         let lack = lack.unwrap_or_default();
+        if self.record.template.is_some() {
+            return format!(
+                "<section class=\"frames\" aria-label=\"Frames\">\n<div class=\"folded\"><details>\n<summary>{} frames of its rendering, \
+                 {own} of the site’s own</summary>\n{lack}<ol>\n{list}</ol>\n</details></div>\n</section>\n",
+                frames.len()
+            );
+        }
         format!(
             "<section class=\"frames\" aria-labelledby=\"frames\">\n<div class=\"bar\"><h2 id=\"frames\">Frames <small>{own} of the site’s \
              own, {} in all; innermost first</small></h2>\n<button type=\"button\" id=\"unfold\" aria-pressed=\"false\" hidden>Unfold \
@@ -193,7 +211,9 @@ impl Page<'_> {
             ),
             None => String::new(),
         };
-        let first = frame.variables.as_ref().and_then(|variables| variables.values.first());
+        let mut values = frame.variables.iter().flat_map(|variables| &variables.values);
+        // One that shows something.
+        let first = values.find(|value| !value.masked);
         let example = first.map_or("1 + 1", |value| value.name.as_str());
         let prompt = prompt(&at.to_string(), &format!("Rust expression in {}", frame.function), example);
         let prompt = if alive { prompt } else { String::new() };
@@ -225,7 +245,7 @@ impl Page<'_> {
         if self.record.is_unmatched() || places.is_empty() {
             return String::new();
         }
-        let shown = self.frames.is_ok_and(|frames| frames.list.iter().any(|frame| frame.whose == Whose::Own));
+        let shown = self.has_own_frames();
         // The line of the innermost frame, once more.
         if shown && places.len() == 1 {
             return String::new();
@@ -562,7 +582,7 @@ pub(super) fn list(records: &[Arc<Record>], site: &Site, token: &str, nonce: &st
         })
         .collect();
     let body = match records {
-        [] => "<p class=\"hint\">Nothing has failed since the site started.</p>\n".to_owned(),
+        [] => "<p class=\"note\">Nothing has failed since the site started.</p>\n".to_owned(),
         _ => format!(
             "<section class=\"card\">\n<h2>Newest first</h2>\n<section class=\"scroll\" tabindex=\"0\" aria-label=\"Reports\"><table>\n\
              <thead><tr><th scope=\"col\">Status</th><th scope=\"col\">What</th><th scope=\"col\">Request</th><th scope=\"col\">When</th></tr>\

@@ -23,7 +23,7 @@ impl Failure<'_> {
                 ("nonce", markup::nonce(nonce)),
                 ("asked", Markup::of(asked)),
                 ("id", Markup(id.unwrap_or_default())),
-                ("message", Markup::of(self.message())),
+                ("message", Markup::of_prose(&self.message())),
                 ("causes", self.causes_list()),
                 (
                     "body",

@@ -12,6 +12,21 @@ impl Markup {
     pub(crate) fn of(text: impl fmt::Display) -> Self {
         Self(Escaped(text).to_string())
     }
+
+    /// Prose, escaped, in which what stands between backticks is code.
+    pub(crate) fn of_prose(text: &str) -> Self {
+        let mut html = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, (code, after))) =
+            rest.split_once('`').and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
+        {
+            html.push_str(&format!("{}<code>{}</code>", Escaped(before), Escaped(code)));
+            rest = after;
+        }
+        // The last one has nothing to end it.
+        html.push_str(&Escaped(rest).to_string());
+        Self(html)
+    }
 }
 
 /// Writes text so that HTML shows it as it is, also within a quoted attribute.
@@ -70,6 +85,19 @@ pub(crate) fn nonce(nonce: Option<&str>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_all_of_it_is_escaped() {
+        for (text, expected) in [
+            ("no `a<b>` here", "no <code>a&lt;b&gt;</code> here"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("`a` and ` <b>", "<code>a</code> and ` &lt;b&gt;"),
+            ("<script>", "&lt;script&gt;"),
+            ("", ""),
+        ] {
+            assert_eq!(Markup::of_prose(text).0, expected, "{text}");
+        }
+    }
 
     #[test]
     fn nothing_escapes_the_escaping() {
