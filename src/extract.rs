@@ -46,7 +46,7 @@ pub use path::Path;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "`{Self}` is no extractor",
-    note = "take `Path<T>`, `Query<T>`, `Form<T>`, `Json<T>`, `State<T>`, `Session`, `HeaderMap`, `Option` of one, or the whole `Request`",
+    note = "take `Path<T>`, `Query<T>`, `Form<T>`, `Submitted<T>`, `Json<T>`, `State<T>`, `Session`, `HeaderMap`, `Option` of one, or the whole `Request`",
     note = "a plain type comes out of one of these, as in `Path(id): Path<u32>`; a type of your own may implement `FromRequest`"
 )]
 pub trait FromRequest: Sized {
