@@ -70,12 +70,12 @@ pub(crate) static FAILED_START: FailedStart =
 
 impl FailedStart {
     /// `run` is going to print it.
-    pub(crate) fn is_printed(&self) {
+    pub(crate) fn printed_by_run(&self) {
         self.is_run.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is to be an event as well; `is_kept` says whether the subscriber takes it.
-    pub(crate) fn is_event(&self, is_kept: bool) -> bool {
+    pub(crate) fn wants_event(&self, is_kept: bool) -> bool {
         if !self.is_run.load(Ordering::Relaxed) {
             return true;
         }

@@ -76,7 +76,7 @@ pub(crate) fn started(arguments: Vec<String>, stack: Assembly, registered: Regis
             return ExitCode::from(2);
         }
     };
-    FAILED_START.is_printed();
+    FAILED_START.printed_by_run();
     ended(arguments.obey(stack, registered))
 }
 

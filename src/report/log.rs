@@ -30,7 +30,7 @@ impl Log {
 impl Reporter for Log {
     fn report(&self, report: &Arc<Report>) {
         let is_kept = tracing::event_enabled!(target: "purlin::report", tracing::Level::ERROR);
-        if report.origin == Origin::Start && !FAILED_START.is_event(is_kept) {
+        if report.origin == Origin::Start && !FAILED_START.wants_event(is_kept) {
             return;
         }
         let request = report.request.as_ref();
