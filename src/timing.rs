@@ -14,6 +14,7 @@ use {
     http::header::HOST,
     http::{HeaderValue, Method},
     std::fmt::Write,
+    std::sync::atomic::{AtomicBool, Ordering},
     std::sync::{Mutex, MutexGuard, PoisonError},
     std::time::{Duration, Instant},
 };
@@ -200,6 +201,14 @@ impl Visit {
     }
 }
 
+/// A request that was given up has left, too.
+#[cfg(debug_assertions)]
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// A request that asks for its own way.
 #[cfg(debug_assertions)]
 #[derive(Clone, Debug)]
@@ -215,6 +224,9 @@ struct Asked {
 impl Asked {
     fn of(req: &Request) -> Option<Self> {
         let clock = req.extensions().get::<Clock>()?.clone();
+        if clock.is_hidden() {
+            return None;
+        }
         let uri = original_uri(req);
         let host = req.headers().get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or(uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
@@ -225,7 +237,6 @@ impl Asked {
     }
 
     fn way_in(&self, here: &'static Location<'static>) -> Option<Way> {
-        let now = self.clock.now();
         let site = self.clock.0.site.as_ref()?;
         let route = self.route.as_ref();
         let host = route.and_then(MatchedRoute::host);
@@ -238,8 +249,10 @@ impl Asked {
 
         let editor = Editor::from_env();
         let visits = self.clock.locked();
+        // No visit begins after it, while it is looked at.
+        let now = self.clock.now();
         let open: Vec<&Noted> = visits.iter().filter(|visit| visit.left.is_none()).collect();
-        let until_next = |at: usize| open.get(at + 1).map_or(now, |next| next.entered) - open[at].entered;
+        let until_next = |at: usize| open.get(at + 1).map_or(now, |next| next.entered).saturating_sub(open[at].entered);
         let (mut met, mut counting, mut outer) = (0, false, 0);
         let mut steps: Vec<Step> = layers
             .into_iter()
@@ -360,6 +373,8 @@ struct Counting {
     begun: Instant,
     site: Option<Arc<Site>>,
     visits: Mutex<Vec<Noted>>,
+    /// Who asks is a stranger, and is told nothing.
+    hidden: AtomicBool,
 }
 
 /// One visit, in the order in which they began.
@@ -392,7 +407,22 @@ impl Noted {
 impl Clock {
     /// Begins to count.
     pub(crate) fn new(site: Option<Arc<Site>>) -> Self {
-        Self(Arc::new(Counting { begun: Instant::now(), site, visits: Mutex::default() }))
+        Self(Arc::new(Counting {
+            begun: Instant::now(),
+            site,
+            visits: Mutex::default(),
+            hidden: AtomicBool::new(false),
+        }))
+    }
+
+    /// From now on nobody is told anything: the debugger knows who is on this machine.
+    #[cfg(feature = "debugger")]
+    pub(crate) fn hide(&self) {
+        self.0.hidden.store(true, Ordering::Relaxed);
+    }
+
+    fn is_hidden(&self) -> bool {
+        self.0.hidden.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> Duration {
@@ -411,8 +441,11 @@ impl Clock {
     }
 
     /// The value of `Server-Timing` (W3C Server Timing, §3): how long it took in all, and how long each part that was met, without
-    /// those further in; in milliseconds. The time of a route is that of its handler, with its arguments.
-    pub(crate) fn header(&self) -> HeaderValue {
+    /// those further in; in milliseconds. The time of a route is that of its handler, with its arguments. `None` for a stranger.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        if self.is_hidden() {
+            return None;
+        }
         let (now, visits) = (self.now(), self.locked());
         let mut times: Vec<(&Part, Duration)> = Vec::new();
         for (part, own) in own_times(&visits, now) {
@@ -431,7 +464,7 @@ impl Clock {
                 let _ = write!(header, ", {name};dur={:.3}", millis(time));
             }
         }
-        HeaderValue::try_from(header).unwrap_or_else(|_| HeaderValue::from_static("total"))
+        Some(HeaderValue::try_from(header).unwrap_or_else(|_| HeaderValue::from_static("total")))
     }
 
     /// A layer's name as that of a metric, which is a token; `None` for what the site does not have as a layer: an `Option` that is

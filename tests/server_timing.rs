@@ -240,6 +240,24 @@ mod in_debug_builds {
     }
 
     #[tokio::test]
+    async fn who_may_not_see_the_debugger_is_told_nothing() {
+        async fn seen(timings: Timings) -> String {
+            timings.way_in().is_some().to_string()
+        }
+        let client = || {
+            let stack = Stack::new().layer(ServerTiming::new()).layer(purlin::layers::Debugger::new());
+            Client::new(stack.app(Router::new().route("/", get(seen))))
+        };
+        let here = client().get("/").await;
+        assert_eq!((here.text(), here.header("server-timing").is_some()), ("true", true));
+        let elsewhere = client().peer("203.0.113.9:50000".parse().unwrap()).get("/").await;
+        // Without the debugger nobody knows who is a stranger.
+        let told = !cfg!(feature = "debugger");
+        let text = if told { "true" } else { "false" };
+        assert_eq!((elsewhere.text(), elsewhere.header("server-timing").is_some()), (text, told));
+    }
+
+    #[tokio::test]
     async fn it_keeps_the_contract() {
         purlin::testing::layer_contract(ServerTiming::new).await;
         purlin::testing::layer_contract(|| ServerTiming::new().on(false)).await;

@@ -12,6 +12,7 @@ use crate::report::{BodyReport, Desk, Evidence, Origin, Report, Trail};
 use crate::request::{CspNonce, Stranger};
 use crate::response::CarriedError;
 use crate::site::{Site, Start};
+use crate::timing::Clock;
 use crate::{Error, MatchedRoute, Request, RequestExt, Response, ResponseExt, Result, Service, negotiate};
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
@@ -74,6 +75,9 @@ impl Workbench {
         if let Err(refused) = room.guard.may_see(&req) {
             if is_below(req.uri().path()) {
                 tracing::warn!(target: "purlin::debugger", path = req.uri().path(), %refused, "refused");
+            }
+            if let Some(clock) = req.extensions().get::<Clock>() {
+                clock.hide();
             }
             req.extensions_mut().insert(Stranger);
             return Ok(next.call(req).await);

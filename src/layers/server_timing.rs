@@ -23,6 +23,8 @@ use {
 /// Layers of a route and of a mount are measured too; what stands below [`Workers`](crate::layers) is in another process,
 /// and is not.
 ///
+/// Whom the layer [`Debugger`](crate::layers::Debugger) below does not let see its page, since they are not on this machine, gets neither.
+///
 /// **Only a debug build contains any of this**: in a release build the layer passes on what comes, no layer looks at a clock, and
 /// nobody can learn from an answer what it took to make it. In a debug build the times are those of code that is not optimised:
 /// they tell which layer takes more than another, and not how long it takes a visitor.
@@ -83,7 +85,9 @@ impl Middleware for ServerTiming {
         let clock = Clock::new(self.site.get().cloned());
         req.extensions_mut().insert(clock.clone());
         let mut response = next.call(req).await;
-        response.headers_mut().append(HeaderName::from_static("server-timing"), clock.header());
+        if let Some(times) = clock.header() {
+            response.headers_mut().append(HeaderName::from_static("server-timing"), times);
+        }
         Ok(response)
     }
 
