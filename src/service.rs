@@ -200,6 +200,12 @@ impl<M: Middleware> Middleware for Arc<M> {
 #[derive(Clone)]
 pub struct BoxService(Arc<dyn DynService>);
 
+impl std::fmt::Debug for BoxService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxService")
+    }
+}
+
 impl BoxService {
     /// Boxes a service, once: a `BoxService` in it would be called through two pointers.
     pub fn new(service: impl Service + 'static) -> Self {
