@@ -153,6 +153,17 @@ impl Server {
         self
     }
 
+    /// Sends nobody from http to https, whatever was said before.
+    #[cfg(feature = "deploy")]
+    #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+    pub(crate) fn without_redirects(mut self) -> Self {
+        #[cfg(feature = "tls")]
+        {
+            self.tls = self.tls.map(|tls| tls.only_redirect_from(&[]));
+        }
+        self
+    }
+
     /// Listens there, and at every other place that is named; 127.0.0.1:8000 if none is.
     pub fn listen(mut self, listen: Listen) -> Self {
         self.listen.push(listen);

@@ -165,6 +165,22 @@ mod with_the_feature {
         }
     }
 
+    #[tokio::test]
+    async fn ports_that_send_to_https_are_those_of_whoever_listens_there() {
+        let Some(authority) = Authority::new() else { return };
+        let [certificate, key] = authority.sign("site", &["site.test"]);
+        let redirect = "redirect_from = '127.0.0.1:0'";
+        let text = format!("[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n{redirect}");
+        for (option, places) in [("", 1), (redirect, 2)] {
+            let file = authority.path("site.toml").display().to_string();
+            let section = format!("[server.main]\nlisten = '127.0.0.1:0'\n{option}\n[app.main]\nuse = 'test:told'");
+            let config = development().toml(&text).load().unwrap();
+            let serving = Serving::start(&deployment(&file, &section, config).unwrap());
+            assert_eq!(serving.addresses.len(), places, "{option}");
+            serving.stop().await;
+        }
+    }
+
     #[test]
     fn what_cannot_be_is_said_with_its_place() {
         let Some(authority) = Authority::new() else { return };

@@ -127,11 +127,18 @@ fn server_options(registry: Registry) -> Registry {
         .option("handshake_timeout", "\"10s\"", "for the handshake of TLS")
         .option("max_handshakes", "1024", "under way at the same time")
         .option("look_every", "\"60s\"", "how often the files of TLS are looked at, and used if they have changed")
-        .option("redirect_from", "[]", "where plain http is sent to https: one place, or a list")
+        .option(
+            "redirect_from",
+            "[]",
+            "where plain http is sent to https: one place, or a list; none for a server that says where it listens",
+        )
 }
 
 /// `server`, with these options.
 pub(in crate::deploy) fn server(options: ServerOptions, server: Server, section: &Section<'_>) -> Result<Server> {
+    // Ports that send to https are those of whoever listens there.
+    let elsewhere = options.listen.is_some() || options.host.is_some() || options.port.is_some();
+    let server = if elsewhere && options.redirect_from.is_none() { server.without_redirects() } else { server };
     let server = secured(&options, server, section)?;
     let server = given!(
         server,
