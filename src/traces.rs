@@ -48,6 +48,7 @@ pub(crate) use asking::tell;
 pub(crate) use otlp::provider;
 pub(crate) use serving::Serving;
 
+use crate::report::Redaction;
 use crate::trace_context::TraceContext;
 use opentelemetry::trace::{
     SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer, TracerProvider,
@@ -55,6 +56,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use std::pin::pin;
+use std::sync::Arc;
 use tracing::{Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::filter::{DynFilterFn, Filtered};
@@ -134,12 +136,16 @@ where
 
 /// What makes the spans of a request; in the context of its work, so that each is made by the layer `Traces` that it is below.
 #[derive(Clone, Debug)]
-pub(crate) struct Maker(SdkTracer);
+pub(crate) struct Maker {
+    tracer: SdkTracer,
+    /// What they are not to tell.
+    redaction: Arc<Redaction>,
+}
 
 impl Maker {
-    pub(crate) fn new(provider: &SdkTracerProvider) -> Self {
+    pub(crate) fn new(provider: &SdkTracerProvider, redaction: Arc<Redaction>) -> Self {
         let scope = InstrumentationScope::builder("purlin").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self(provider.tracer_with_scope(scope))
+        Self { tracer: provider.tracer_with_scope(scope), redaction }
     }
 }
 
@@ -168,7 +174,7 @@ impl Tracer for Here {
     fn build_with_context(&self, builder: SpanBuilder, parent: &Context) -> Span {
         // What is to have no parent has none of the context either.
         let maker = parent.get::<Maker>().cloned().or_else(|| Context::map_current(|here| here.get().cloned()));
-        maker.as_ref().map_or(&self.nobody, |Maker(tracer)| tracer).build_with_context(builder, parent)
+        maker.as_ref().map_or(&self.nobody, |maker| &maker.tracer).build_with_context(builder, parent)
     }
 }
 

@@ -844,6 +844,19 @@ mod proxy {
     }
 
     #[tokio::test]
+    async fn what_the_site_hides_of_queries_is_hidden_in_what_it_asks_too() {
+        let kept = Kept::new();
+        let traces = Traces::with_provider(kept.provider()).redact(Redaction::new().also(["diagnosis"]));
+        let app = Stack::new().layer(traces).app(Proxy::to(&upstream().await));
+        Client::new(app).get("/tells?diagnosis=flu&page=2&token=abc").await;
+        let spans = kept.spans();
+        assert_eq!(spans.len(), 2);
+        let url = attribute(&spans[0], "url.full").unwrap();
+        assert!(url.ends_with("/tells?diagnosis=REDACTED&page=2&token=REDACTED"), "{url}");
+        assert!(!format!("{spans:?}").contains("flu"), "{spans:?}");
+    }
+
+    #[tokio::test]
     async fn its_span_ends_with_the_body() {
         let kept = Kept::new();
         let app = traced(&kept, Proxy::to(&upstream().await));

@@ -66,8 +66,8 @@ struct Made {
 }
 
 impl Made {
-    fn by(provider: SdkTracerProvider) -> Self {
-        let maker = Maker::new(&provider);
+    fn by(provider: SdkTracerProvider, redaction: &Arc<Redaction>) -> Self {
+        let maker = Maker::new(&provider, redaction.clone());
         let base = Context::new().with_value(maker.clone());
         Self { provider, maker, base }
     }
@@ -86,7 +86,7 @@ impl Traces {
     /// Makes spans by what the site has put together of OpenTelemetry's SDK itself: other exporters, samplers, limits. It is flushed when
     /// the server stops; to shut it down is for whoever made it.
     pub fn with_provider(provider: SdkTracerProvider) -> Self {
-        Self::made(From::Site, OnceLock::from(Made::by(provider)))
+        Self::made(From::Site, OnceLock::from(Made::by(provider, &Arc::default())))
     }
 
     fn made(from: From, made: OnceLock<Made>) -> Self {
@@ -101,9 +101,13 @@ impl Traces {
         self
     }
 
-    /// What of a query is hidden, besides what [`Redaction`] hides by itself.
+    /// What of a query is hidden, besides what [`Redaction`] hides by itself: of this request's, and of those that
+    /// [`Proxy`](crate::proxy::Proxy) sends below.
     pub fn redact(mut self, redaction: Redaction) -> Self {
         self.redaction = Arc::new(redaction);
+        if let Some(made) = self.made.take() {
+            self.made = OnceLock::from(Made::by(made.provider, &self.redaction));
+        }
         self
     }
 }
@@ -117,7 +121,7 @@ impl Middleware for Traces {
             return Ok(traces::within(&context, || next.call(req)).await);
         };
         let route = self.routes.get().and_then(|routes| routes.at(req.original_path()));
-        let serving = Serving::begin(maker, base, &req, from.as_ref(), route, self.public, &self.redaction);
+        let serving = Serving::begin(maker, base, &req, from.as_ref(), route, self.public);
         let response = traces::within(serving.context(), || next.call(req)).await;
         Ok(serving.answered(response))
     }
@@ -132,7 +136,7 @@ impl Middleware for Traces {
             && let Some(provider) = traces::provider(config)?
         {
             // Set once: looked at above.
-            let _ = self.made.set(Made::by(provider));
+            let _ = self.made.set(Made::by(provider, &self.redaction));
         }
         let _ = self.routes.set(Paths::of_routes(start.site()));
         let Some(Made { provider, .. }) = self.made.get() else { return Ok(()) };

@@ -4,13 +4,11 @@ use super::query::{redacted, short};
 use super::running::Running;
 use super::serving::known;
 use super::{Maker, current};
-use crate::report::Redaction;
 use crate::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::{Error, Response};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
-use std::sync::Arc;
 
 /// A request to another server, by the semantic conventions for HTTP clients. Where no span is made here it is nothing, and the headers
 /// stay those that the client sent.
@@ -30,7 +28,7 @@ impl Asking {
             let mut url = format!("http://{named}:{port}{}", target.path());
             if let Some(query) = target.query() {
                 url.push('?');
-                url.push_str(&redacted(query, &Redaction::new()));
+                url.push_str(&redacted(query, &maker.redaction));
             }
             let mut attributes = vec![
                 KeyValue::new("http.request.method", known(method).unwrap_or("_OTHER")),
@@ -43,7 +41,7 @@ impl Asking {
             }
             builder = builder.with_attributes(attributes);
         }
-        let running = Running::begin(&maker, builder, &parent, Arc::default());
+        let running = Running::begin(&maker, builder, &parent);
         {
             let _here = running.context.clone().attach();
             tell(headers);

@@ -17,9 +17,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn begin(maker: &Maker, builder: SpanBuilder, parent: &Context, redaction: Arc<Redaction>) -> Self {
-        let span = maker.0.build_with_context(builder, parent);
-        Self { context: parent.with_span(span), redaction, answered: false }
+    pub(super) fn begin(maker: &Maker, builder: SpanBuilder, parent: &Context) -> Self {
+        let span = maker.tracer.build_with_context(builder, parent);
+        Self { context: parent.with_span(span), redaction: maker.redaction.clone(), answered: false }
     }
 
     pub(super) fn is_recording(&self) -> bool {

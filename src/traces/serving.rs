@@ -26,7 +26,6 @@ impl Serving {
         from: Option<&TraceContext>,
         route: Option<&Arc<str>>,
         public: bool,
-        redaction: &Arc<Redaction>,
     ) -> Self {
         // One within another, in the same process, is part of it.
         let outer = Context::map_current(|here| (here.get::<Maker>().is_some()).then(|| here.clone()));
@@ -57,9 +56,9 @@ impl Serving {
         if let Some(link) = link {
             builder = builder.with_links(vec![link]);
         }
-        let serving = Self(Running::begin(maker, builder, &parent, redaction.clone()));
+        let serving = Self(Running::begin(maker, builder, &parent));
         if serving.0.is_recording() {
-            serving.describe(req, redaction);
+            serving.describe(req, &maker.redaction);
         }
         serving
     }
