@@ -6,7 +6,9 @@ use purlin::report::Redaction;
 use purlin::site::Life;
 use purlin::testing::Client;
 use purlin::trace_context::TraceContext;
+use purlin::traces::opentelemetry;
 use purlin::traces::opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
+use purlin::traces::opentelemetry_sdk::error::OTelSdkResult;
 use purlin::traces::opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData};
 use purlin::traces::{self, Kept};
 use purlin::{
@@ -764,6 +766,86 @@ async fn the_configuration_names_the_collector_and_what_it_wants() {
         (&HeaderValue::from_static("a b"), &HeaderValue::from_static("y"))
     );
     assert_eq!(Proto::Bytes(body.clone()).one(1).one(1).attributes(1)["service.name"], "wiki");
+}
+
+#[tokio::test]
+async fn servers_that_share_a_layer_end_one_by_one_and_begin_anew() {
+    let collector = Collector::start().await;
+    let toml = format!("endpoint = '{}'", collector.address);
+    let app = Stack::new().layer(Traces::new(&config(&toml).unwrap())).app(routes());
+    let sent = || {
+        let got = std::mem::take(&mut *collector.got.lock().unwrap());
+        let resources = got.into_iter().flat_map(|(_, body)| Proto::Bytes(body).all(1));
+        let spans = resources.flat_map(|resource| resource.all(2)).flat_map(|scope| scope.all(2));
+        spans.map(|span| span.one(5).text()).collect::<Vec<_>>()
+    };
+    let limit = Duration::from_secs(20);
+    let first = Life::start(&app).unwrap();
+    let second = Life::start(&app).unwrap();
+    app.call(request("/")).await.into_body().collect(100).await.unwrap();
+    assert!(first.end(limit).await.is_empty());
+    assert_eq!(sent(), ["GET /"]);
+    app.call(request("/posts/7")).await.into_body().collect(100).await.unwrap();
+    assert!(second.end(limit).await.is_empty());
+    assert_eq!(sent(), ["GET /posts/{id}"]);
+    let again = Life::start(&app).unwrap();
+    app.call(request("/refuses")).await.into_body().collect(100).await.unwrap();
+    assert!(again.end(limit).await.is_empty());
+    assert_eq!(sent(), ["GET /refuses"]);
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_no_server_that_is_waited_for() {
+    struct Fails;
+    impl purlin::Middleware for Fails {
+        async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+            Ok(next.call(req).await)
+        }
+        fn start(&self, _: &mut purlin::site::Start) -> Result<()> {
+            Err(Error::internal("not today"))
+        }
+    }
+    let collector = Collector::start().await;
+    let traces = Traces::new(&config(&format!("endpoint = '{}'", collector.address)).unwrap());
+    let app = Stack::new().layer(traces).layer(Fails).app(routes());
+    Life::start(&app).unwrap_err();
+    // There is no server, and so nothing is made.
+    assert_eq!(app.call(request("/here")).await.into_body().collect(100).await.unwrap(), "none");
+}
+
+/// An exporter that waits for ever.
+#[derive(Debug)]
+struct Stuck;
+
+impl purlin::traces::opentelemetry_sdk::trace::SpanProcessor for Stuck {
+    fn on_start(&self, _: &mut purlin::traces::opentelemetry_sdk::trace::Span, _: &opentelemetry::Context) {}
+
+    fn on_end(&self, _: SpanData) {}
+
+    fn force_flush(&self) -> OTelSdkResult {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_provider_that_is_never_done_holds_up_no_server_and_no_runtime() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let late = runtime.block_on(async {
+            let provider = SdkTracerProvider::builder().with_span_processor(Stuck).build();
+            ask(Stack::new().layer(Traces::with_provider(provider)).app(routes()), &["/"]).await
+        });
+        drop(runtime);
+        done.send(late).unwrap();
+    });
+    assert!(is_done.recv_timeout(Duration::from_secs(15)).unwrap().is_empty());
 }
 
 #[tokio::test]

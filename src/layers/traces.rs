@@ -10,8 +10,9 @@ use crate::{Middleware, Request, RequestExt, Response, Result, Service};
 use opentelemetry::Context;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Begins a span for each request, which tells a collector of OpenTelemetry how it was answered, with the feature `opentelemetry`.
 ///
@@ -49,7 +50,7 @@ pub struct Traces {
     from: From,
     public: bool,
     redaction: Arc<Redaction>,
-    made: OnceLock<Made>,
+    lives: Arc<RwLock<Lives>>,
     routes: OnceLock<Paths<Arc<str>>>,
 }
 
@@ -73,6 +74,54 @@ impl Made {
     }
 }
 
+/// What servers share that serve one layer.
+#[derive(Default)]
+struct Lives {
+    /// How many have started, and not ended.
+    count: usize,
+    /// What the first of them makes by the configuration goes with the last.
+    made: Option<Arc<Made>>,
+}
+
+/// One of them.
+struct Held {
+    lives: Arc<RwLock<Lives>>,
+    made: Arc<Made>,
+    is_ours: bool,
+}
+
+impl Held {
+    /// Waits until what has ended is sent, as long as that takes.
+    fn last_words(self) {
+        if !self.is_ours || read(&self.lives).count > 1 {
+            // Spans that are lost at the end have been told of like others.
+            let _ = self.made.provider.force_flush();
+        }
+    }
+}
+
+/// Also where a site did not start.
+impl Drop for Held {
+    fn drop(&mut self) {
+        let last = {
+            let mut lives = write(&self.lives);
+            lives.count -= 1;
+            if self.is_ours && lives.count == 0 { lives.made.take() } else { None }
+        };
+        if let Some(made) = last {
+            let _ = made.provider.shutdown_with_timeout(LAST_WORDS);
+        }
+    }
+}
+
+fn read(lives: &RwLock<Lives>) -> RwLockReadGuard<'_, Lives> {
+    lives.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(lives: &RwLock<Lives>) -> RwLockWriteGuard<'_, Lives> {
+    lives.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How long the server waits for spans when it stops.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -80,17 +129,19 @@ impl Traces {
     /// Sends spans where the configuration says, `[traces]`, or OpenTelemetry's own variables, which go before it:
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER` and so on, see [the guide](crate::guide::network).
     pub fn new(config: &TracesConfig) -> Self {
-        Self::made(From::Config(config.clone()), OnceLock::new())
+        Self::made(From::Config(config.clone()), None)
     }
 
     /// Makes spans by what the site has put together of OpenTelemetry's SDK itself: other exporters, samplers, limits. It is flushed when
-    /// the server stops; to shut it down is for whoever made it.
+    /// the server stops, for which that waits at most three seconds; to shut it down is for whoever made it.
     pub fn with_provider(provider: SdkTracerProvider) -> Self {
-        Self::made(From::Site, OnceLock::from(Made::by(provider, &Arc::default())))
+        Self::made(From::Site, Some(Made::by(provider, &Arc::default())))
     }
 
-    fn made(from: From, made: OnceLock<Made>) -> Self {
-        Self { from, public: false, redaction: Arc::default(), made, routes: OnceLock::new() }
+    fn made(from: From, made: Option<Made>) -> Self {
+        let lives = Lives { count: 0, made: made.map(Arc::new) };
+        let (lives, routes) = (Arc::new(RwLock::new(lives)), OnceLock::new());
+        Self { from, public: false, redaction: Arc::default(), lives, routes }
     }
 
     /// Whether strangers ask, and not a proxy or a service of one's own: off by default.
@@ -105,8 +156,8 @@ impl Traces {
     /// [`Proxy`](crate::proxy::Proxy) sends below.
     pub fn redact(mut self, redaction: Redaction) -> Self {
         self.redaction = Arc::new(redaction);
-        if let Some(made) = self.made.take() {
-            self.made = OnceLock::from(Made::by(made.provider, &self.redaction));
+        if let Some(made) = &mut write(&self.lives).made {
+            *made = Arc::new(Made::by(made.provider.clone(), &self.redaction));
         }
         self
     }
@@ -115,13 +166,14 @@ impl Traces {
 impl Middleware for Traces {
     async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
         let from = TraceContext::of(req.headers());
-        let Some(Made { maker, base, .. }) = self.made.get() else {
+        let made = read(&self.lives).made.clone();
+        let Some(made) = made else {
             let Some(from) = from.filter(|_| !self.public) else { return Ok(next.call(req).await) };
             let context = traces::asked_by(&Context::new(), &from);
             return Ok(traces::within(&context, || next.call(req)).await);
         };
         let route = self.routes.get().and_then(|routes| routes.at(req.original_path()));
-        let serving = Serving::begin(maker, base, &req, from.as_ref(), route, self.public);
+        let serving = Serving::begin(&made.maker, &made.base, &req, from.as_ref(), route, self.public);
         let response = traces::within(serving.context(), || next.call(req)).await;
         Ok(serving.answered(response))
     }
@@ -131,25 +183,29 @@ impl Middleware for Traces {
     }
 
     fn start(&self, start: &mut Start) -> Result<()> {
-        if let From::Config(config) = &self.from
-            && self.made.get().is_none()
-            && let Some(provider) = traces::provider(config)?
-        {
-            // Set once: looked at above.
-            let _ = self.made.set(Made::by(provider, &self.redaction));
-        }
         let _ = self.routes.set(Paths::of_routes(start.site()));
-        let Some(Made { provider, .. }) = self.made.get() else { return Ok(()) };
-        let (provider, is_ours) = (provider.clone(), matches!(self.from, From::Config(_)));
+        let held = {
+            let mut lives = write(&self.lives);
+            if let From::Config(config) = &self.from
+                && lives.made.is_none()
+            {
+                lives.made = traces::provider(config)?.map(|provider| Arc::new(Made::by(provider, &self.redaction)));
+            }
+            let Some(made) = lives.made.clone() else { return Ok(()) };
+            lives.count += 1;
+            Held { lives: self.lives.clone(), made, is_ours: matches!(self.from, From::Config(_)) }
+        };
         start.task("traces", |mut stopping| async move {
             stopping.wait().await;
-            // It waits for its thread, which the runtime's are not to do.
-            let last = tokio::task::spawn_blocking(move || match is_ours {
-                true => provider.shutdown_with_timeout(LAST_WORDS),
-                false => provider.force_flush(),
-            });
-            // Spans that are lost at the end have been told of like others.
-            let _ = last.await;
+            // Who makes the provider may let it wait for ever. No thread of the runtime's is to: they hold up its end.
+            let (done, is_done) = oneshot::channel();
+            let work = move || {
+                held.last_words();
+                let _ = done.send(());
+            };
+            if std::thread::Builder::new().name("traces".to_owned()).spawn(work).is_ok() {
+                let _ = tokio::time::timeout(LAST_WORDS, is_done).await;
+            }
         });
         Ok(())
     }
