@@ -472,6 +472,7 @@ async fn what_cannot_be_read_is_told_at_the_start() {
         ("endpoint = 'http://ann:hunter2@127.0.0.1:4318'", "expected an endpoint as https://"),
         ("endpoint = 'http://127.0.0.1:1'\nsecret_headers = 'hunter2'", "`traces.secret_headers`: expected headers"),
         ("endpoint = 'http://127.0.0.1:1'\nsecret_headers = 'a b=hunter2'", "`traces.secret_headers`"),
+        ("endpoint = 'http://127.0.0.1:1'\nsecret_headers = 'a=%0Ahunter2'", "`traces.secret_headers`"),
     ] {
         let app = Stack::new().layer(Traces::new(&config(toml).unwrap())).app(routes());
         let error = format!("{:#}", Life::start(&app).unwrap_err());
@@ -754,7 +755,8 @@ async fn what_is_switched_off_or_wrong_in_the_variables() {
 #[tokio::test]
 async fn the_configuration_names_the_collector_and_what_it_wants() {
     let collector = Collector::start().await;
-    let toml = format!("endpoint = '{}/'\nsecret_headers = 'api-key=a%20b,x=y'\nservice = 'wiki'", collector.address);
+    let toml =
+        format!("endpoint = '{}/'\nsecret_headers = 'api-key=a%20b,x=abc%2541'\nservice = 'wiki'", collector.address);
     let app = Stack::new().layer(Traces::new(&config(&toml).unwrap())).app(routes());
     // On one thread, which is not to wait for what is done on it.
     assert!(ask(app, &["/"]).await.is_empty());
@@ -763,7 +765,7 @@ async fn the_configuration_names_the_collector_and_what_it_wants() {
     assert_eq!(head.uri().path(), "/v1/traces");
     assert_eq!(
         (&head.headers()["api-key"], &head.headers()["x"]),
-        (&HeaderValue::from_static("a b"), &HeaderValue::from_static("y"))
+        (&HeaderValue::from_static("a b"), &HeaderValue::from_static("abc%41"))
     );
     assert_eq!(Proto::Bytes(body.clone()).one(1).one(1).attributes(1)["service.name"], "wiki");
 }

@@ -122,7 +122,8 @@ impl Settings {
     }
 }
 
-/// `name=value` with commas between, values percent-encoded where they have to be: as in `OTEL_EXPORTER_OTLP_HEADERS`.
+/// `name=value` with commas between, values percent-encoded where they have to be: as in `OTEL_EXPORTER_OTLP_HEADERS`. The values are
+/// as the exporter wants them, which decodes them.
 fn headers(text: &str) -> Result<HashMap<String, String>> {
     // What is wrong is not shown: it holds secrets.
     let wrong = || {
@@ -134,7 +135,8 @@ fn headers(text: &str) -> Result<HashMap<String, String>> {
         let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?.into_owned();
         let name = http::HeaderName::try_from(name.trim()).ok()?;
         http::HeaderValue::try_from(&value).ok()?;
-        Some((name.as_str().to_owned(), value))
+        // Encoded anew: what is no encoding would not be read by all in the same way.
+        Some((name.as_str().to_owned(), value.replace('%', "%25")))
     };
     let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
     pairs.map(|pair| header(pair).ok_or_else(wrong)).collect()
@@ -258,11 +260,14 @@ mod tests {
         Settings::of(&config, |name| variables.get(name).map(|value| (*value).to_owned())).unwrap()
     }
 
+    /// The configuration, the variables, and the endpoint by them.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
+
     #[test]
     fn the_variables_go_before_the_configuration_and_those_of_traces_before_both() {
         const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:1/");
         const OWN: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:2/x");
-        let table: [(&str, &[(&str, &str)], Option<&str>); 8] = [
+        let table: [Row; 8] = [
             ("", &[], None),
             ("endpoint = 'http://file:3'", &[], Some("http://file:3/v1/traces")),
             ("endpoint = 'http://file:3/otlp/'", &[], Some("http://file:3/otlp/v1/traces")),
@@ -288,5 +293,33 @@ mod tests {
         let timeout = [("OTEL_EXPORTER_OTLP_TIMEOUT", "500"), ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250")];
         assert_eq!(service(&timeout[..1]).timeout, Duration::from_millis(500));
         assert_eq!(service(&timeout).timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn headers_are_decoded_once_or_are_wrong() {
+        let table = [
+            ("", Some(vec![])),
+            ("api-key=abc", Some(vec![("api-key", "abc")])),
+            (" A = b%20c , d=e=f ,", Some(vec![("a", "b%20c"), ("d", "e=f")])),
+            ("a=abc%2541", Some(vec![("a", "abc%2541")])),
+            ("a=abc%250A", Some(vec![("a", "abc%250A")])),
+            ("a=50%", Some(vec![("a", "50%25")])),
+            ("a=%zz%20", Some(vec![("a", "%25zz%20")])),
+            ("a=b%0Ac", None),
+            ("a=%ff", None),
+            ("a", None),
+            ("a b=c", None),
+        ];
+        for (text, expected) in table {
+            let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            let expected = expected.map(|pairs| {
+                pairs.into_iter().map(|(name, value)| (name.to_owned(), decoded(value))).collect::<HashMap<_, _>>()
+            });
+            // As the exporter reads them.
+            let found = headers(text).ok().map(|headers| {
+                headers.into_iter().map(|(name, value)| (name, decoded(&value))).collect::<HashMap<_, _>>()
+            });
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }
