@@ -328,7 +328,30 @@ async fn a_request_that_nobody_waits_for_is_cancelled() {
     drop(call);
     let span = one(&kept);
     assert_eq!(attribute(&span, "error.type").unwrap(), "cancelled");
-    assert_eq!((is_error(&span), attribute(&span, "http.response.status_code")), (false, None));
+    assert_eq!((is_error(&span), attribute(&span, "http.response.status_code")), (true, None));
+}
+
+#[tokio::test]
+async fn a_panic_of_a_layer_is_an_answer_of_500_and_no_cancelled_request() {
+    struct Panics;
+    impl purlin::Middleware for Panics {
+        async fn handle(&self, _: Request, _: &impl Service) -> Result<Response> {
+            panic!("out of cheese")
+        }
+    }
+    let kept = Kept::new();
+    let app = Stack::new().layer(Traces::with_provider(kept.provider())).layer(Panics).app(routes());
+    let server = Server::new().listen("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let address = server.addresses()[0].to_string();
+    tokio::spawn(server.serve(app, std::future::pending()));
+    let mut stream = tokio::net::TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+    let span = one(&kept);
+    assert_eq!((is_error(&span), attribute(&span, "error.type").unwrap()), (true, "panic".to_owned()));
+    assert_eq!(attribute(&span, "http.response.status_code").unwrap(), "500");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::Maker;
 use crate::body::Watch;
 use crate::report::{Redaction, Report};
 use crate::{Error, Response, ResponseExt};
-use opentelemetry::trace::{SpanBuilder, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use std::sync::Arc;
 
@@ -12,14 +12,17 @@ use std::sync::Arc;
 pub(super) struct Running {
     pub(super) context: Context,
     redaction: Arc<Redaction>,
+    /// Others wait for the answer, which is 500 after a panic.
+    serves: bool,
     /// The head of an answer is there, or the reason why there is none.
     answered: bool,
 }
 
 impl Running {
     pub(super) fn begin(maker: &Maker, builder: SpanBuilder, parent: &Context) -> Self {
+        let serves = builder.span_kind == Some(SpanKind::Server);
         let span = maker.tracer.build_with_context(builder, parent);
-        Self { context: parent.with_span(span), redaction: maker.redaction.clone(), answered: false }
+        Self { context: parent.with_span(span), redaction: maker.redaction.clone(), serves, answered: false }
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -75,8 +78,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         let span = self.context.span();
         if !self.answered {
-            // Nobody waits for it any more.
-            span.set_attribute(KeyValue::new("error.type", "cancelled"));
+            // If not a panic below: nobody waits for it any more.
+            let panics = std::thread::panicking();
+            span.set_attribute(KeyValue::new("error.type", if panics { "panic" } else { "cancelled" }));
+            if panics && self.serves {
+                span.set_attribute(KeyValue::new("http.response.status_code", 500));
+            }
+            span.set_status(Status::error(""));
         }
         span.end();
     }
