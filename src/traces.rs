@@ -178,6 +178,11 @@ impl Tracer for Here {
     }
 }
 
+/// Whether something in this process, or a process that it serves, has said which trace this is part of.
+pub(crate) fn is_within(context: &Context) -> bool {
+    context.get::<Maker>().is_some() || context.span().span_context().is_valid()
+}
+
 /// A context in which whoever asked is the parent.
 pub(crate) fn asked_by(base: &Context, from: &TraceContext) -> Context {
     base.with_remote_span_context(remote(from))

@@ -474,6 +474,48 @@ async fn without_a_collector_the_trace_is_that_of_who_asks() {
     assert_eq!(client.get("/here").await.text(), "none");
 }
 
+#[tokio::test]
+async fn without_a_collector_too_strangers_are_not_believed() {
+    async fn headers(req: Request) -> String {
+        let told = ["traceparent", "tracestate"].map(|name| req.headers().contains_key(name));
+        format!("{told:?} {}", here().await)
+    }
+    for (public, expected) in [(false, format!("[true, true] {PARENT} a=1")), (true, "[false, false] none".to_owned())]
+    {
+        let traces = Traces::new(&TracesConfig::default()).public(public);
+        let app = Stack::new().layer(traces).app(handler(headers));
+        let page = Client::new(app).get("/").header("traceparent", PARENT).header("tracestate", "a=1").await;
+        assert_eq!(page.text(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_layer_without_a_collector_leaves_the_trace_that_it_is_in() {
+    let _log = tracing_subscriber::registry().with(traces::spans()).set_default();
+    for public in [false, true] {
+        let kept = Kept::new();
+        let asks = handler(async || here().instrument(tracing::info_span!("inner")).await);
+        let nothing = Traces::new(&TracesConfig::default()).public(public);
+        let app = traced(&kept, Stack::new().layer(nothing).app(asks));
+        let page = Client::new(app).get("/").header("traceparent", PARENT).await;
+        let (inner, request) = (named(&kept, "inner"), named(&kept, "GET"));
+        assert_eq!(inner.parent_span_id, request.span_context.span_id());
+        assert!(page.text().contains(&inner.span_context.span_id().to_string()), "{}", page.text());
+    }
+}
+
+#[tokio::test]
+async fn what_this_process_knows_of_a_trace_goes_before_what_strangers_say() {
+    // As below `Workers`: the span of another process, and nothing that makes spans.
+    let kept = Kept::new();
+    let inner = Stack::new().layer(Traces::with_provider(kept.provider()).public(true)).app(routes());
+    let app = Stack::new().layer(Traces::new(&TracesConfig::default())).app(inner);
+    Client::new(app).get("/").header("traceparent", PARENT).await;
+    let span = one(&kept);
+    assert_eq!(span.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((&*span.parent_span_id.to_string(), span.links.len()), ("b7ad6b7169203331", 0));
+}
+
 fn config(toml: &str) -> Result<TracesConfig> {
     Ok(Loader::new().environment("test").toml(format!("[traces]\n{toml}")).load()?.traces)
 }

@@ -4,7 +4,7 @@ use crate::config::TracesConfig;
 use crate::paths::Paths;
 use crate::report::Redaction;
 use crate::site::{About, Start};
-use crate::trace_context::TraceContext;
+use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 use crate::traces::{self, Maker, Serving, Traced};
 use crate::{Middleware, Request, RequestExt, Response, Result, Service};
 use opentelemetry::Context;
@@ -146,7 +146,8 @@ impl Traces {
 
     /// Whether strangers ask, and not a proxy or a service of one's own: off by default.
     ///
-    /// Then each trace begins here, and has a link to theirs. Who is believed can have each of his requests recorded, or none.
+    /// Then each trace begins here, and has a link to theirs. Who is believed can have each of his requests recorded, or none. Without a
+    /// collector their headers are taken off.
     pub fn public(mut self, public: bool) -> Self {
         self.public = public;
         self
@@ -164,13 +165,27 @@ impl Traces {
 }
 
 impl Middleware for Traces {
-    async fn handle(&self, req: Request, next: &impl Service) -> Result<Response> {
+    async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let from = TraceContext::of(req.headers());
         let made = read(&self.lives).made.clone();
         let Some(made) = made else {
-            let Some(from) = from.filter(|_| !self.public) else { return Ok(next.call(req).await) };
-            let context = traces::asked_by(&Context::new(), &from);
-            return Ok(traces::within(&context, || next.call(req)).await);
+            let here = Context::current();
+            return Ok(match from {
+                // One above has said where this stands.
+                _ if traces::is_within(&here) => next.call(req).await,
+                Some(from) if !self.public => {
+                    let context = traces::asked_by(&here, &from);
+                    traces::within(&context, || next.call(req)).await
+                }
+                _ => {
+                    if self.public {
+                        // What strangers say goes no further, to other servers say.
+                        req.headers_mut().remove(TRACEPARENT);
+                        req.headers_mut().remove(TRACESTATE);
+                    }
+                    next.call(req).await
+                }
+            });
         };
         let route = self.routes.get().and_then(|routes| routes.at(req.original_path()));
         let serving = Serving::begin(&made.maker, &made.base, &req, from.as_ref(), route, self.public);

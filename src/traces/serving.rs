@@ -2,7 +2,7 @@
 
 use super::query::{redacted, short};
 use super::running::Running;
-use super::{Maker, asked_by, remote};
+use super::{Maker, asked_by, is_within, remote};
 use crate::report::Redaction;
 use crate::request::original_uri;
 use crate::trace_context::TraceContext;
@@ -27,8 +27,8 @@ impl Serving {
         route: Option<&Arc<str>>,
         public: bool,
     ) -> Self {
-        // One within another, in the same process, is part of it.
-        let outer = Context::map_current(|here| (here.get::<Maker>().is_some()).then(|| here.clone()));
+        // One within another is part of it, in the same process or below `Workers`.
+        let outer = Context::map_current(|here| is_within(here).then(|| here.clone()));
         let (parent, link) = match (outer, from) {
             (Some(outer), _) => (outer.with_value(maker.clone()), None),
             (None, Some(from)) if public => (base.clone(), Some(Link::with_context(remote(from)))),
