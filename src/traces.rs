@@ -190,7 +190,8 @@ pub(crate) fn asked_by(base: &Context, from: &TraceContext) -> Context {
 
 fn remote(from: &TraceContext) -> SpanContext {
     let members = from.state.split(',').filter_map(|member| member.split_once('='));
-    // What the recommendation lets pass, and the library does not, is left out.
+    // What the recommendation lets pass, and the library does not, is left out: of a vendor's name it takes 13 letters, and not 14.
+    let members = members.filter(|member| TraceState::from_key_value([*member]).is_ok());
     let state = TraceState::from_key_value(members).unwrap_or_default();
     let (trace, span) = (from.trace_id.to_be_bytes(), from.parent_id.to_be_bytes());
     let flags = TraceFlags::new(from.flags);

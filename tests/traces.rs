@@ -242,6 +242,14 @@ async fn a_trace_that_is_not_recorded_stays_so_and_is_known_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_member_of_the_state_that_cannot_be_kept_leaves_the_others() {
+    let state = "a=1,tenant@abcdefghijklmn=2,tenant@short=3";
+    let page = client(&Kept::new()).get("/here").header("traceparent", PARENT).header("tracestate", state).await;
+    let (_, kept) = page.text().split_once(' ').unwrap();
+    assert!(kept.starts_with("a=1,") && kept.ends_with("tenant@short=3"), "{kept}");
+}
+
+#[tokio::test]
 async fn for_strangers_each_trace_begins_here_with_a_link_to_theirs() {
     let kept = Kept::new();
     let app = Stack::new().layer(Traces::with_provider(kept.provider()).public(true)).app(routes());
