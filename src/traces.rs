@@ -43,13 +43,12 @@ pub use {opentelemetry, opentelemetry_sdk};
 
 #[cfg(feature = "proxy")]
 pub(crate) use asking::Asking;
-#[cfg(all(unix, feature = "workers"))]
-pub(crate) use asking::tell;
 pub(crate) use otlp::provider;
 pub(crate) use serving::Serving;
 
 use crate::report::Redaction;
-use crate::trace_context::TraceContext;
+use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{
     SpanBuilder, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer, TracerProvider,
 };
@@ -64,21 +63,47 @@ use tracing_subscriber::layer;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Where the work that is done here stands in a trace; `None` where there is none. For requests of the site's own to others: as
-/// headers these learn of it.
+/// Says in the headers of a request to another server where this work stands in a trace, as `traceparent` and `tracestate`; what they said
+/// before is gone. Where there is no trace they stay as they are.
+///
+/// [`Proxy`](crate::proxy::Proxy) does so by itself; this is for what handlers ask of others.
 ///
 /// ```
-/// use purlin::trace_context::{TRACEPARENT, TRACESTATE};
-/// use purlin::{HeaderMap, traces};
+/// use purlin::layers::Traces;
+/// use purlin::testing::Client;
+/// use purlin::traces::{self, Kept};
+/// use purlin::{HeaderMap, Router, Stack, get};
 ///
-/// fn tell(headers: &mut HeaderMap) -> purlin::Result<()> {
-///     if let Some(here) = traces::current() {
-///         headers.insert(TRACEPARENT, here.traceparent().try_into()?);
-///         headers.insert(TRACESTATE, here.state.try_into()?);
-///     }
-///     Ok(())
+/// async fn order() -> String {
+///     let mut headers = HeaderMap::new();
+///     traces::tell(&mut headers);
+///     format!("asks with {headers:?}")
 /// }
-/// # tell(&mut HeaderMap::new()).unwrap();
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let traces = Traces::with_provider(Kept::new().provider());
+/// let app = Stack::new().layer(traces).app(Router::new().route("/order", get(order)));
+/// assert!(Client::new(app).get("/order").await.text().contains("traceparent"));
+/// # });
+/// ```
+pub fn tell(headers: &mut HeaderMap) {
+    let Some(here) = current() else { return };
+    // Digits and dashes; and what was read from a header.
+    let Ok(parent) = HeaderValue::try_from(here.traceparent()) else { return };
+    headers.insert(TRACEPARENT, parent);
+    headers.remove(TRACESTATE);
+    if let Some(state) = HeaderValue::try_from(here.state).ok().filter(|state| !state.is_empty()) {
+        headers.insert(TRACESTATE, state);
+    }
+}
+
+/// Where the work that is done here stands in a trace; `None` where there is none. Requests to others are told by [`tell`].
+///
+/// ```
+/// use purlin::traces;
+///
+/// // Outside of a request.
+/// assert_eq!(traces::current(), None);
 /// ```
 pub fn current() -> Option<TraceContext> {
     Context::map_current(|context| {

@@ -394,6 +394,24 @@ async fn spans_of_handlers_are_parts_of_the_requests() {
 }
 
 #[tokio::test]
+async fn who_is_asked_is_told_of_the_trace_and_of_no_state_that_is_none() {
+    async fn asks() -> String {
+        let mut headers = purlin::HeaderMap::new();
+        headers.insert("tracestate", HeaderValue::from_static("old=1"));
+        traces::tell(&mut headers);
+        format!("{:?} {:?}", headers.get("traceparent"), headers.get("tracestate"))
+    }
+    assert_eq!(asks().await, "None Some(\"old=1\")");
+    for (state, expected) in [("", "None"), ("a=1, b=2", "Some(\"a=1,b=2\")")] {
+        let kept = Kept::new();
+        let client = Client::new(traced(&kept, handler(asks)));
+        let page = client.get("/").header("traceparent", PARENT).header("tracestate", state).await;
+        let span = one(&kept).span_context.span_id();
+        assert_eq!(page.text(), format!("Some(\"00-0af7651916cd43dd8448eb211c80319c-{span}-01\") {expected}"));
+    }
+}
+
+#[tokio::test]
 async fn in_a_trace_that_is_not_recorded_handlers_have_no_spans() {
     let _log = tracing_subscriber::registry().with(traces::spans()).set_default();
     let kept = Kept::new();

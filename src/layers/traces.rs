@@ -29,8 +29,8 @@ use tokio::sync::oneshot;
 ///   `Traces` stands below that layer.
 /// - **Secrets** of a query are not sent, by the names that [`Redaction`] knows. Messages of errors are, without what shows by its form.
 ///
-/// Spans go to the collector in batches, by a thread of their own. At most 2048 wait; what is more, or what the collector does not
-/// take, is lost, which the log says once. When the server stops they are sent at once, for which it waits at most three seconds.
+/// Spans go to the collector in batches, by a thread of their own. At most 2048 wait; what is more is lost, of which nothing is said. What
+/// the collector does not take is lost, too, which the log says once until it takes them again. When the server stops they are sent at once, for which it waits at most three seconds.
 ///
 /// Without a collector, no span is made: then log lines have the id of a trace that came with a request.
 ///

@@ -3,10 +3,9 @@
 use super::query::{redacted, short};
 use super::running::Running;
 use super::serving::known;
-use super::{Maker, current};
-use crate::trace_context::{TRACEPARENT, TRACESTATE};
+use super::{Maker, tell};
 use crate::{Error, Response};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
@@ -62,17 +61,5 @@ impl Asking {
         if let Some(running) = self.0 {
             running.failed(error);
         }
-    }
-}
-
-/// Says in the headers where this stands in a trace, if it does so.
-pub(crate) fn tell(headers: &mut HeaderMap) {
-    let Some(here) = current() else { return };
-    // Digits and dashes; and what was read from a header.
-    let Ok(parent) = HeaderValue::try_from(here.traceparent()) else { return };
-    headers.insert(TRACEPARENT, parent);
-    headers.remove(TRACESTATE);
-    if let Some(state) = HeaderValue::try_from(here.state).ok().filter(|state| !state.is_empty()) {
-        headers.insert(TRACESTATE, state);
     }
 }
