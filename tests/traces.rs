@@ -573,15 +573,18 @@ async fn what_cannot_be_read_is_told_at_the_start() {
     assert!(error.contains("expected a number from 0 to 1"), "{error}");
 }
 
-/// A collector of our own, and what it was sent: the head of each request and the spans in it.
+/// The head of a request to a collector, and the spans in it.
+type Batch = (http::Request<()>, Vec<u8>);
+
+/// A collector of our own, and what it was sent.
 struct Collector {
     address: String,
-    got: Arc<Mutex<Vec<(http::Request<()>, Vec<u8>)>>>,
+    got: Arc<Mutex<Vec<Batch>>>,
 }
 
 impl Collector {
     async fn start() -> Self {
-        let got: Arc<Mutex<Vec<_>>> = Arc::default();
+        let got: Arc<Mutex<Vec<Batch>>> = Arc::default();
         let kept = got.clone();
         let app = handler(move |req: Request| {
             let kept = kept.clone();
