@@ -169,7 +169,7 @@ mod with_the_feature {
     async fn ports_that_send_to_https_are_those_of_whoever_listens_there() {
         let Some(authority) = Authority::new() else { return };
         let [certificate, key] = authority.sign("site", &["site.test"]);
-        let redirect = "redirect_from = '127.0.0.1:0'";
+        let redirect = "redirect_from = ['127.0.0.1:0']";
         let text = format!("[server.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n{redirect}");
         for (option, places) in [("", 1), (redirect, 2)] {
             let file = authority.path("site.toml").display().to_string();
