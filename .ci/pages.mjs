@@ -155,6 +155,13 @@ async function walk() {
   const where = "the walk";
   const expect = (promise, kept) => kept || fault(where, promise);
   const page = await (await browser.newContext()).newPage();
+  // A page that leaves while it is looked at is looked at again when the next one is there.
+  const look = (question) =>
+    page.evaluate(question).catch(async (error) => {
+      if (!error.message.includes("context was destroyed")) throw error;
+      await page.waitForLoadState();
+      return page.evaluate(question);
+    });
   const user = newcomer();
   await page.goto(`${address}/account`);
   expect("a stranger is sent to the sign-in page", page.url().startsWith(`${address}/sign-in?next=`));
@@ -181,10 +188,10 @@ async function walk() {
   await page.waitForURL(`${address}/`);
   for (let back = 1; back <= 3; back += 1) {
     // As the button does it: a page that is shown as it was left is not loaded, so nothing can be waited for but the page.
-    const before = await page.evaluate(() => performance.timeOrigin);
-    await page.evaluate(() => history.back());
+    const before = await look(() => performance.timeOrigin);
+    await page.evaluate(() => void setTimeout(() => history.back()));
     await page.waitForFunction((before) => performance.timeOrigin !== before && document.readyState === "complete", before);
-    const shown = await page.evaluate(() => document.querySelector("nav").innerText + document.querySelector("h1").innerText);
+    const shown = await look(() => document.querySelector("nav").innerText + document.querySelector("h1").innerText);
     expect(`nothing private is shown ${back} back from the sign-out, at ${page.url()}: ${shown}`, !shown.includes(user.name));
   }
   await page.goto(`${address}/sign-in?next=%2Faccount`);
