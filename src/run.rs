@@ -11,6 +11,21 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// `println!`, which goes on where nobody reads any more: behind `| head`, say.
+macro_rules! say {
+    ($($line:tt)*) => {
+        $crate::run::say(format_args!($($line)*))
+    };
+}
+
+fn say(line: std::fmt::Arguments<'_>) {
+    if let Err(cause) = writeln!(std::io::stdout(), "{line}")
+        && cause.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        eprintln!("error: standard output cannot be written to: {cause}");
+    }
+}
+
 mod arguments;
 #[cfg(all(feature = "cgi", unix))]
 mod cgi;
@@ -111,7 +126,7 @@ fn tell_predecessor(problem: &str) {
 impl Arguments {
     fn obey(self, stack: Assembly, registered: Registered) -> Result<()> {
         if self.command == Command::Help || self.help {
-            println!("{}", help_of(self.command));
+            say!("{}", help_of(self.command));
             return Ok(());
         }
         if self.command == Command::Layers {
@@ -189,7 +204,7 @@ impl Arguments {
                             commands::check_file(&commands::open(file, &self.set, config, stack, registered)?)
                         }),
                     };
-                    whole.map(|()| println!("{}", if self.json { "{\"ok\":true}" } else { "ok" }))
+                    whole.map(|()| say!("{}", if self.json { "{\"ok\":true}" } else { "ok" }))
                 }
             },
             (_, file) => {
@@ -240,12 +255,12 @@ fn migrate(site: &Site, status: bool) -> Result<()> {
     }
     for database in databases {
         let migrations = if status { database.migrations()? } else { database.migrate()? };
-        println!("{database}");
+        say!("{database}");
         for migration in &migrations {
-            println!("  {:7}  {}", migration.state, migration.name);
+            say!("  {:7}  {}", migration.state, migration.name);
         }
         if migrations.is_empty() {
-            println!("  {}", if status { "no migrations" } else { "nothing to do" });
+            say!("  {}", if status { "no migrations" } else { "nothing to do" });
         }
     }
     Ok(())
@@ -352,7 +367,7 @@ fn ask_for_restart(config: &Config, file: Option<&str>, listen: &[Listen]) -> Re
         let place = place.context("the site has no control socket: `server.control` is \"none\"")?;
         control::restart(&place, config.server.restart_timeout + BESIDE).await
     });
-    println!("restarted: {}", answer?);
+    say!("restarted: {}", answer?);
     Ok(())
 }
 
@@ -429,7 +444,7 @@ impl<S: Service> Service for Announced<S> {
             return Ok(());
         }
         if let Some(line) = &self.line {
-            println!("{line}");
+            say!("{line}");
         }
         Ok(())
     }
@@ -471,7 +486,7 @@ fn health(config: &Config) -> Result<()> {
 fn healthy(status: Result<u16>) -> Result<()> {
     match status.context("asking for /")? {
         status if status < 500 => {
-            println!("healthy: {status}");
+            say!("healthy: {status}");
             Ok(())
         }
         status => Err(Error::internal(format!("the site answers {status}"))),

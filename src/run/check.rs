@@ -50,12 +50,12 @@ impl Finding {
 
     fn print(&self) {
         let mut lines = self.says.lines();
-        println!("{:7}  {:9}  {}", self.state.name(), self.about, lines.next().unwrap_or_default());
+        say!("{:7}  {:9}  {}", self.state.name(), self.about, lines.next().unwrap_or_default());
         for line in lines {
-            println!("{:20}{line}", "");
+            say!("{:20}{line}", "");
         }
         if let Some(remedy) = &self.remedy {
-            println!("{:18}→ {remedy}", "");
+            say!("{:18}→ {remedy}", "");
         }
     }
 }
@@ -68,7 +68,7 @@ impl Finding {
 pub(super) fn check(config: Result<Config>, stack: Assembly, as_json: bool) -> Result<()> {
     let findings = findings(config, stack);
     if as_json {
-        println!("{:#}", findings.iter().map(Finding::json).collect::<Value>());
+        say!("{:#}", findings.iter().map(Finding::json).collect::<Value>());
     } else {
         findings.iter().for_each(Finding::print);
     }

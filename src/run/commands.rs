@@ -87,12 +87,12 @@ pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Resul
     let methods: Vec<&str> = found.methods.iter().map(Method::as_str).collect();
     let methods = if methods.is_empty() { "any".to_owned() } else { methods.join(" ") };
     let host = found.host.as_deref().unwrap_or_default();
-    println!("{methods}  {host}{}  {}  {}", found.path, found.name.as_deref().unwrap_or("(no name)"), found.place);
+    say!("{methods}  {host}{}  {}  {}", found.path, found.name.as_deref().unwrap_or("(no name)"), found.place);
     for (name, value) in params {
-        println!("  {name} = {value}");
+        say!("  {name} = {value}");
     }
     let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    println!("  through {}", if layers.is_empty() { "no layer".to_owned() } else { layers.join(", ") });
+    say!("  through {}", if layers.is_empty() { "no layer".to_owned() } else { layers.join(", ") });
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn setting(setting: &Setting) -> Value {
 }
 
 fn print_setting(setting: &Setting) {
-    println!("{} = {}  # {}", setting.key, setting.value, setting.source);
+    say!("{} = {}  # {}", setting.key, setting.value, setting.source);
 }
 
 /// # Errors
@@ -189,9 +189,9 @@ pub(super) fn request(
             let text = String::from_utf8_lossy(&body);
             print_json(&json!({ "status": head.status.as_u16(), "headers": headers, "body": text }));
         } else {
-            println!("{}", head.status);
-            pairs.for_each(|(name, value)| println!("{name}: {value}"));
-            println!();
+            say!("{}", head.status);
+            pairs.for_each(|(name, value)| say!("{name}: {value}"));
+            say!("");
             let mut out = std::io::stdout();
             out.write_all(&body).and_then(|()| out.flush()).context("writing the answer")?;
         }
@@ -204,7 +204,7 @@ pub(super) fn request(
 }
 
 fn print_json(value: &Value) {
-    println!("{value:#}");
+    say!("{value:#}");
 }
 
 pub(super) use files::*;
@@ -307,7 +307,7 @@ mod files {
         }
         for (Setting { key, value, source }, written) in settings {
             let written = written.as_ref().map(|written| format!(", written {written}")).unwrap_or_default();
-            println!("{key} = {value}  # {source}{written}");
+            say!("{key} = {value}  # {source}{written}");
         }
     }
 
@@ -327,13 +327,13 @@ mod files {
             return Ok(());
         }
         for factory in registry.factories() {
-            println!("{} ({})\n  {}", factory.name, factory.kind, factory.doc);
+            say!("{} ({})\n  {}", factory.name, factory.kind, factory.doc);
             let options = factory.options.iter().flatten();
             let width = options.clone().map(|option| option.name.len()).max().unwrap_or(0);
             for option in options {
                 let default = if option.default.is_empty() { "(no default)" } else { option.default };
                 let doc = if option.doc.is_empty() { String::new() } else { format!("  # {}", option.doc) };
-                println!("    {:width$} = {default}{doc}", option.name);
+                say!("    {:width$} = {default}{doc}", option.name);
             }
         }
         Ok(())
