@@ -21,7 +21,7 @@ const ENDING: Duration = Duration::from_secs(1);
 pub(super) fn stack(site: &Site, as_json: bool) {
     match as_json {
         true => print_json(&site.layers().iter().map(layer).collect()),
-        false => print!("{}", site.stack_table()),
+        false => say!("{}", site.stack_table().trim_end_matches('\n')),
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn routes(site: &Site, matched: Option<&str>, as_json: bool) -> Resul
     let Some(url) = matched else {
         match as_json {
             true => print_json(&site.routes().iter().map(route).collect()),
-            false => print!("{}", site.routes_table()),
+            false => say!("{}", site.routes_table().trim_end_matches('\n')),
         }
         return Ok(());
     };
