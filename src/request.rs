@@ -295,3 +295,21 @@ impl CspNonce {
         self.0.get().map(String::as_str)
     }
 }
+
+/// Those of RFC 9110 §9.3 and RFC 5789: anybody may make up others.
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+pub(crate) fn known_method(method: &http::Method) -> Option<&'static str> {
+    use http::Method;
+    Some(match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::PATCH => "PATCH",
+        _ => return None,
+    })
+}

@@ -2,9 +2,9 @@
 
 use crate::metrics::{Registry, Requests};
 use crate::paths::Paths;
+use crate::request::known_method;
 use crate::site::{About, Start};
 use crate::{Body, Bytes, Error, Middleware, Request, RequestExt, Response, Result, Service};
-use http::Method;
 use http_body::{Frame, SizeHint};
 use prometheus::{Histogram, IntGauge};
 use std::pin::Pin;
@@ -65,26 +65,10 @@ impl Metrics {
     }
 }
 
-/// Those of RFC 9110 §9.3 and RFC 5789: anybody may make up others.
-fn label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::CONNECT => "CONNECT",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        Method::PATCH => "PATCH",
-        _ => "other",
-    }
-}
-
 impl Middleware for Metrics {
     async fn handle(&self, mut req: Request, next: &impl Service) -> Result<Response> {
         let requests = self.registry.requests(&self.bounds)?;
-        let (method, route) = (label(req.method()), self.route(&req));
+        let (method, route) = (known_method(req.method()).unwrap_or("other"), self.route(&req));
         // What arrives, and not what the head promises: one lie would spoil the sum for good.
         let received = requests.received.with_label_values(&[method, route]);
         match req.body().as_bytes() {

@@ -2,8 +2,8 @@
 
 use super::query::{redacted, short};
 use super::running::Running;
-use super::serving::known;
 use super::{Maker, tell};
+use crate::request::known_method;
 use crate::{Error, Response};
 use http::{HeaderMap, Method, Uri};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt};
@@ -21,7 +21,7 @@ impl Asking {
         else {
             return Self(None);
         };
-        let mut builder = SpanBuilder::from_name(known(method).unwrap_or("HTTP")).with_kind(SpanKind::Client);
+        let mut builder = SpanBuilder::from_name(known_method(method).unwrap_or("HTTP")).with_kind(SpanKind::Client);
         if parent.span().is_recording() {
             let named = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
             let mut url = format!("http://{named}:{port}{}", target.path());
@@ -30,12 +30,12 @@ impl Asking {
                 url.push_str(&redacted(query, &maker.redaction));
             }
             let mut attributes = vec![
-                KeyValue::new("http.request.method", known(method).unwrap_or("_OTHER")),
+                KeyValue::new("http.request.method", known_method(method).unwrap_or("_OTHER")),
                 KeyValue::new("server.address", host.to_owned()),
                 KeyValue::new("server.port", i64::from(port)),
                 KeyValue::new("url.full", short(&url)),
             ];
-            if known(method).is_none() {
+            if known_method(method).is_none() {
                 attributes.push(KeyValue::new("http.request.method_original", short(method.as_str())));
             }
             builder = builder.with_attributes(attributes);

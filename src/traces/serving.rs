@@ -4,12 +4,12 @@ use super::query::{redacted, short};
 use super::running::Running;
 use super::{Maker, asked_by, is_within, remote};
 use crate::report::Redaction;
-use crate::request::original_uri;
+use crate::request::{known_method, original_uri};
 use crate::trace_context::TraceContext;
 use crate::{Request, RequestExt, Response};
+use http::Version;
 use http::header::{HOST, USER_AGENT};
 use http::uri::Authority;
-use http::{Method, Version};
 use opentelemetry::trace::{Link, SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue, StringValue};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Serving {
             (None, Some(from)) => (asked_by(base, from), None),
             (None, None) => (base.clone(), None),
         };
-        let (method, named) = match known(req.method()) {
+        let (method, named) = match known_method(req.method()) {
             Some(method) => (method, method),
             None => ("_OTHER", "HTTP"),
         };
@@ -67,7 +67,7 @@ impl Serving {
     fn describe(&self, req: &Request, redaction: &Redaction) {
         let span = self.0.context.span();
         let mut attributes = Vec::with_capacity(8);
-        if known(req.method()).is_none() {
+        if known_method(req.method()).is_none() {
             attributes.push(KeyValue::new("http.request.method_original", short(req.method().as_str())));
         }
         let uri = original_uri(req);
@@ -111,20 +111,4 @@ impl Serving {
     pub(crate) fn answered(self, response: Response) -> Response {
         self.0.answered(response, 500)
     }
-}
-
-/// Those of RFC 9110 §9.3 and RFC 5789: anybody may make up others.
-pub(super) fn known(method: &Method) -> Option<&'static str> {
-    Some(match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::CONNECT => "CONNECT",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        Method::PATCH => "PATCH",
-        _ => return None,
-    })
 }
