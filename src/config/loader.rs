@@ -125,15 +125,7 @@ impl Loader {
                 *folder = root.join(&*folder);
             }
         }
-        let mut warnings = Vec::from_iter(warning);
-        if settings.errors.details && environment.is_public() {
-            let source = tree.find("errors.details").map_or(Source::Default, Node::source);
-            warnings.push(format!(
-                "{source}: `errors.details` is on in the {environment} environment: \
-                 error pages show the site's source and the causes to every visitor"
-            ));
-        }
-        Ok(Config {
+        let mut config = Config {
             environment,
             root,
             secret: SecretKeys::new(secret).old(settings.old_secrets),
@@ -154,9 +146,18 @@ impl Loader {
             uploads: settings.uploads,
             #[cfg(any(feature = "database", feature = "redis"))]
             sessions: settings.sessions,
-            warnings,
+            warnings: Vec::from_iter(warning),
             origin: Arc::new(Origin { tree, file, found, named, environment: chosen }),
-        })
+        };
+        if config.errors.details && config.environment.is_public() {
+            config.warnings.push(format!(
+                "{}: `errors.details` is on in the {} environment: \
+                 error pages show the site's source and the causes to every visitor",
+                config.source_of_details(),
+                config.environment
+            ));
+        }
+        Ok(config)
     }
 
     /// The secret that was chosen, or one that is made here and noted in the tree; and a warning.
