@@ -18,11 +18,17 @@ macro_rules! say {
     };
 }
 
-fn say(line: std::fmt::Arguments<'_>) {
-    if let Err(cause) = writeln!(std::io::stdout(), "{line}")
-        && cause.kind() != std::io::ErrorKind::BrokenPipe
-    {
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
+    if let Err(cause) = unless_left(writeln!(std::io::stdout(), "{line}")) {
         eprintln!("error: standard output cannot be written to: {cause}");
+    }
+}
+
+/// Whoever read may have left: that is no failure.
+fn unless_left(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

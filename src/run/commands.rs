@@ -193,7 +193,7 @@ pub(super) fn request(
             pairs.for_each(|(name, value)| say!("{name}: {value}"));
             say!("");
             let mut out = std::io::stdout();
-            out.write_all(&body).and_then(|()| out.flush()).context("writing the answer")?;
+            super::unless_left(out.write_all(&body).and_then(|()| out.flush())).context("writing the answer")?;
         }
         // The page of an error tells visitors nothing; whoever asks here may know.
         if let Some(cause) = cause {

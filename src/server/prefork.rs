@@ -103,7 +103,7 @@ pub(super) async fn supervise(
     let mut serves = matches!(started, Some(Ok(())));
     if serves {
         if let Some(line) = line {
-            println!("{line}");
+            crate::run::say(format_args!("{line}"));
         }
         if let Some(opening) = &mut opening {
             serves = opening.started().await;
